@@ -1,0 +1,210 @@
+"""TabM on the flattened table: the strongest tabular deep learner known to us (package ``tabm``).
+
+Gorishniy et al. 2025, with piecewise-linear embeddings of numbers (version B) and the recipe of its
+authors: normal scores of quantiles, AdamW at 2e-3, the mean of the members' losses, early stopping on
+validation log loss. Left open there and filled here: a missing number becomes the training mean and
+sets an indicator.
+
+N patients, F flat columns (Q numeric), K members, C classes.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from sklearn.preprocessing import QuantileTransformer
+from torch import Tensor, nn
+
+from remind.cohort import Cohort, Encoding, flat_table
+from remind.errors import InputError
+
+FILE = "model.safetensors"
+JITTER = 1e-5  # of a column's deviation, breaks ties before quantiles are taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabMConfig:
+    """Settings of TabM.
+
+    Attributes:
+        members: implicit ensemble members, K.
+        width: of the hidden layers.
+        layers: number of hidden layers.
+        dropout: share of activations dropped in training.
+        bins: intervals of the embedding of a number.
+        embedding: width of the embedding of a number.
+        lr: learning rate.
+        weight_decay: of AdamW.
+        batch_size: patients per step.
+        epochs: most epochs.
+        patience: epochs without improvement in validation before training stops.
+    """
+
+    members: int = 16
+    width: int = 256
+    layers: int = 3
+    dropout: float = 0.1
+    bins: int = 48
+    embedding: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 3e-4
+    batch_size: int = 256
+    epochs: int = 100
+    patience: int = 8
+
+
+class Flat:
+    """The flattened table as TabM takes it: normal scores of quantiles, indicators and categories.
+
+    Args:
+        mean_Q: training means of the numeric columns, float64.
+        has_missing_Q: whether a column was ever missing in training, and so gets an indicator.
+        quantiles: the fitted transformer.
+    """
+
+    def __init__(
+        self, mean_Q: np.ndarray, has_missing_Q: np.ndarray, quantiles: QuantileTransformer
+    ) -> None:
+        self.mean_Q = mean_Q
+        self.has_missing_Q = has_missing_Q
+        self.quantiles = quantiles
+
+    @classmethod
+    def fit(cls, number_NQ: np.ndarray, seed: int) -> Self:
+        """Learn means and quantiles from training rows, NaN where missing."""
+        mean_Q = np.nan_to_num(_nan_mean(number_NQ))
+        filled_NQ = np.where(np.isnan(number_NQ), mean_Q, number_NQ)
+        quantiles = QuantileTransformer(
+            n_quantiles=max(min(len(filled_NQ) // 30, 1000), 10),
+            output_distribution="normal",
+            subsample=None,
+        )
+        jitter_NQ = np.random.default_rng(seed).normal(0, JITTER, filled_NQ.shape)
+        quantiles.fit(filled_NQ + jitter_NQ * filled_NQ.std(0).clip(1e-12))
+        return cls(mean_Q, np.isnan(number_NQ).any(0), quantiles)
+
+    def transform(self, number_NQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores float32 (N, Q) and indicators int64 (N, columns with missing values)."""
+        is_missing_NQ = np.isnan(number_NQ)
+        score_NQ = self.quantiles.transform(np.where(is_missing_NQ, self.mean_Q, number_NQ))
+        return score_NQ.astype(np.float32), is_missing_NQ[:, self.has_missing_Q].astype(np.int64)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that ``load`` takes."""
+        return {
+            "mean_Q": self.mean_Q,
+            "has_missing_Q": self.has_missing_Q,
+            "quantiles_PQ": self.quantiles.quantiles_,
+            "references_P": self.quantiles.references_,
+        }
+
+    @classmethod
+    def load(cls, state: dict[str, np.ndarray]) -> Self:
+        """The table of ``state``."""
+        quantiles = QuantileTransformer(output_distribution="normal", subsample=None)
+        quantiles.quantiles_ = state["quantiles_PQ"]
+        quantiles.references_ = state["references_P"]
+        quantiles.n_quantiles_, quantiles.n_features_in_ = state["quantiles_PQ"].shape
+        return cls(state["mean_Q"], state["has_missing_Q"], quantiles)
+
+
+class TabMPredictor:
+    """A trained network and the table that it reads through.
+
+    Args:
+        network: of the package ``tabm``.
+        flat: quantiles and means of the training rows.
+        bins: edges of the embedding's intervals, one tensor per numeric column.
+        encoding: of the training rows.
+        config: of the network.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        flat: Flat,
+        bins: list[Tensor],
+        encoding: Encoding,
+        config: TabMConfig,
+    ) -> None:
+        self.network = network
+        self.flat = flat
+        self.bins = bins
+        self.encoding = encoding
+        self.config = config
+
+    def predict_proba(self, cohort: Cohort) -> np.ndarray:
+        """Return probabilities (N, C)."""
+        number_NQ, code_NX, _ = inputs(self.encoding, cohort, self.flat)
+        self.network.eval()
+        with torch.inference_mode():
+            parts = [
+                self.network(number_nQ, code_nX).softmax(-1).mean(1)
+                for number_nQ, code_nX in zip(number_NQ.split(4096), code_NX.split(4096), strict=True)
+            ]
+        return torch.cat(parts).double().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write weights, quantiles and bins."""
+        arrays = {f"flat.{name}": torch.from_numpy(a) for name, a in self.flat.state().items()}
+        edges = {f"bins.{index}": edges for index, edges in enumerate(self.bins)}
+        weights = {f"network.{name}": w for name, w in self.network.state_dict().items()}
+        save_file({**arrays, **edges, **weights}, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, encoding: Encoding, config: TabMConfig) -> Self:
+        """Read what ``save`` wrote."""
+        stored = load_file(folder / FILE)
+        parts: dict[str, dict[str, Tensor]] = {"flat": {}, "bins": {}, "network": {}}
+        for name, tensor in stored.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        flat = Flat.load({name: tensor.numpy() for name, tensor in parts["flat"].items()})
+        bins = [parts["bins"][str(index)] for index in range(len(parts["bins"]))]
+        network = _network(bins, _cardinalities(encoding, flat), len(encoding.classes), config)
+        network.load_state_dict(parts["network"])
+        return cls(network, flat, bins, encoding, config)
+
+
+def fit_tabm(
+    cohort: Cohort,
+    encoding: Encoding,
+    config: TabMConfig,
+    *,
+    train_rows: np.ndarray,
+    val_rows: np.ndarray,
+    seed: int,
+) -> TabMPredictor:
+    """Fit on training rows; validation rows choose the epoch.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    package = _package()
+    torch.manual_seed(seed)
+    flat = Flat.fit(_numbers(encoding, cohort)[train_rows], seed)
+    number_NQ, code_NX, cardinalities = inputs(encoding, cohort, flat)
+    bins = package.compute_bins(number_NQ[torch.from_numpy(train_rows)], n_bins=config.bins)
+    network = _network(bins, cardinalities, len(encoding.classes), config)
+    label_N = torch.from_numpy(cohort.label_N)
+    _train(network, (number_NQ, code_NX, label_N), config, train_rows, val_rows, seed)
+    return TabMPredictor(network, flat, bins, encoding, config)
+
+
+def inputs(encoding: Encoding, cohort: Cohort, flat: Flat) -> tuple[Tensor, Tensor, list[int]]:
+    """Return scores (N, Q), codes (N, X) of indicators and categories, and their cardinalities."""
+    table = flat_table(encoding, cohort)
+    score_NQ, indicator_NX = flat.transform(_numbers(encoding, cohort))
+    category_NX = table.x_NF[:, table.categorical]
+    missing_X = np.array(table.cardinalities, dtype=np.float32)
+    category_NX = np.where(np.isnan(category_NX), missing_X, category_NX).astype(np.int64)
+    code_NX = np.concatenate([indicator_NX, category_NX], axis=1)
+    return (
+        torch.from_numpy(score_NQ),
+        torch.from_numpy(code_NX),
+        [2] * indicator_NX.shape[1] + [cardinality + 1 for cardinality in table.cardinalities],
+    )

@@ -1,0 +1,256 @@
+"""A cohort in memory: who is observed in what. Read once, validated, never changed."""
+
+# N patients, M modalities
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from remind.cohort import checks
+from remind.cohort.columns import as_text, read_ids, read_labels, read_splits
+from remind.cohort.kinds import KINDS
+from remind.cohort.schema import CohortSpec, load_spec
+from remind.cohort.split import split_by_fractions
+from remind.cohort.tables import (
+    Table,
+    column_names,
+    find_files,
+    frame_columns,
+    read_columns,
+    require_columns,
+    source_name,
+    table_from_frame,
+)
+
+if TYPE_CHECKING:
+    from remind.cohort.encoding import Encoding
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cohort:
+    """Raw, validated values of N patients.
+
+    Args:
+        spec: the cohort.toml it came from.
+        ids: (N,) unique.
+        label_N: class index int64, or None for a table to predict.
+        classes: class names, in numeric order when numeric.
+        split: (N,) 'train', 'val' or 'test', or None for a table to predict.
+        person: (N,) rows of one person share a value.
+        values: modality -> raw values of its kind.
+        present_NM: whether each modality is observed, bool.
+    """
+
+    spec: CohortSpec
+    ids: np.ndarray
+    label_N: np.ndarray | None
+    classes: tuple[str, ...]
+    split: np.ndarray | None
+    person: np.ndarray
+    values: dict[str, Any]
+    present_NM: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, split_name: str) -> np.ndarray:
+        """int64 indices of the rows of one split.
+
+        Raises:
+            ValueError: the cohort is a table to predict.
+        """
+        if self.split is None:
+            raise ValueError(f'a table to predict has no split "{split_name}"')
+        return np.flatnonzero(self.split == split_name)
+
+    def select(self, rows: np.ndarray) -> "Cohort":
+        """The cohort of some rows, in the order given."""
+        kinds = {name: KINDS[modality.kind] for name, modality in self.spec.modalities.items()}
+        return replace(
+            self,
+            ids=self.ids[rows],
+            label_N=None if self.label_N is None else self.label_N[rows],
+            split=None if self.split is None else self.split[rows],
+            person=self.person[rows],
+            values={name: kinds[name].select(raw, rows) for name, raw in self.values.items()},
+            present_NM=self.present_NM[rows],
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over ids, persons, labels, splits, modalities, values and presence."""
+        digest = hashlib.sha256()
+        for part in self._content():
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _content(self) -> Iterator[bytes]:
+        for texts in (
+            self.ids,
+            self.person,
+            self.classes,
+            () if self.split is None else self.split,
+        ):
+            yield "\x1f".join(as_text(np.asarray(texts))).encode()
+        yield b"" if self.label_N is None else self.label_N.tobytes()
+        yield np.packbits(self.present_NM).tobytes()
+        for name, modality in self.spec.modalities.items():
+            yield f"{name}:{modality.kind}".encode()
+            yield from KINDS[modality.kind].digest(self.values[name])
+
+
+def read_cohort(spec: CohortSpec | str | Path) -> Cohort:
+    """Read the table of a cohort.toml, given as a spec, a file or a folder.
+
+    Raises:
+        InputError: the table cannot be read or does not hold what the cohort says.
+    """
+    spec = spec if isinstance(spec, CohortSpec) else load_spec(spec)
+    files = find_files(spec.cohort.table, spec.root)
+    names = column_names(files)
+    columns = _labelled_columns(spec, names, source_name([str(file) for file in files]))
+    return _labelled(spec, read_columns(files, columns, spec.root))
+
+
+def read_table_for_prediction(
+    spec: CohortSpec, table: str | Path, *, encoding: "Encoding"
+) -> Cohort:
+    """Read patients to predict: the id and whatever modality columns the table has.
+
+    Args:
+        spec: the training cohort's.
+        table: a path or glob, relative to the working folder; paths in its cells are
+            relative to the folder it lies in.
+        encoding: the training cohort's; it knows which columns are numeric.
+
+    Raises:
+        InputError: the table cannot be read or its columns do not fit.
+    """
+    files = find_files(str(table), Path())
+    names = column_names(files)
+    source = source_name([str(file) for file in files])
+    modalities = checks.modalities_in(spec, names, source)
+    columns = _unlabelled_columns(spec, modalities, names, source)
+    return _unlabelled(spec, read_columns(files, columns, files[0].parent), modalities, encoding)
+
+
+def cohort_from_frame(
+    frame: Any, spec: CohortSpec, *, encoding: "Encoding | None" = None
+) -> Cohort:
+    """A cohort from a pandas or polars frame; with an encoding, a table to predict.
+
+    Raises:
+        InputError: the frame does not hold what the spec says.
+    """
+    names = frame_columns(frame)
+    if encoding is None:
+        return _labelled(
+            spec, table_from_frame(frame, _labelled_columns(spec, names, "the frame"), spec.root)
+        )
+    modalities = checks.modalities_in(spec, names, "the frame")
+    columns = _unlabelled_columns(spec, modalities, names, "the frame")
+    return _unlabelled(spec, table_from_frame(frame, columns, spec.root), modalities, encoding)
+
+
+def _labelled_columns(spec: CohortSpec, names: Sequence[str], source: str) -> list[str]:
+    for role, column in spec.role_columns.items():
+        require_columns(names, [column], source, f'the key "{role}" of {spec.source}')
+    for name, modality in spec.modalities.items():
+        require_columns(
+            names, modality.feature_columns, source, f"[modalities.{name}] of {spec.source}"
+        )
+    return [
+        *spec.role_columns.values(),
+        *(c for m in spec.modalities.values() for c in m.feature_columns),
+    ]
+
+
+def _unlabelled_columns(
+    spec: CohortSpec, modalities: Sequence[str], names: Sequence[str], source: str
+) -> list[str]:
+    require_columns(names, [spec.cohort.id], source, f'the key "id" of {spec.source}')
+    return [
+        spec.cohort.id,
+        *(column for name in modalities for column in spec.modalities[name].feature_columns),
+    ]
+
+
+def _labelled(spec: CohortSpec, table: Table) -> Cohort:
+    """Everything that a cohort to train on must hold."""
+    ids = read_ids(table, spec.cohort.id, "id")
+    checks.unique_ids(table, spec.cohort.id, ids)
+    label_N, classes = read_labels(table, spec.cohort.label, ids)
+    checks.task_fits(spec, table, classes)
+    person = (
+        ids if spec.cohort.group_by is None else read_ids(table, spec.cohort.group_by, "group_by")
+    )
+    values = {
+        name: KINDS[modality.kind].read(name, modality, table, None)
+        for name, modality in spec.modalities.items()
+    }
+    present_NM = _present(spec, values)
+    checks.someone_is_observed(table, ids, present_NM)
+    split = _split(spec, table, person, label_N, present_NM)
+    checks.split_is_usable(spec, table, split, label_N, classes, person)
+    checks.modalities_are_trained(spec, split, present_NM)
+    return Cohort(
+        spec=spec,
+        ids=ids,
+        label_N=label_N,
+        classes=classes,
+        split=split,
+        person=person,
+        values=values,
+        present_NM=present_NM,
+    )
+
+
+def _unlabelled(
+    spec: CohortSpec, table: Table, modalities: Sequence[str], encoding: "Encoding"
+) -> Cohort:
+    ids = read_ids(table, spec.cohort.id, "id")
+    checks.unique_ids(table, spec.cohort.id, ids)
+    values = {}
+    for name, modality in spec.modalities.items():
+        kind, schema = KINDS[modality.kind], encoding.schemas[modality.kind]
+        is_there = name in modalities
+        values[name] = (
+            kind.read(name, modality, table, schema)
+            if is_there
+            else kind.absent(name, modality, len(table), schema)
+        )
+    present_NM = _present(spec, values)
+    checks.someone_is_observed(table, ids, present_NM)
+    return Cohort(
+        spec=spec,
+        ids=ids,
+        label_N=None,
+        classes=encoding.classes,
+        split=None,
+        person=ids,
+        values=values,
+        present_NM=present_NM,
+    )
+
+
+def _present(spec: CohortSpec, values: dict[str, Any]) -> np.ndarray:
+    return np.column_stack(
+        [KINDS[spec.modalities[name].kind].present(raw) for name, raw in values.items()]
+    )
+
+
+def _split(
+    spec: CohortSpec, table: Table, person: np.ndarray, label_N: np.ndarray, present_NM: np.ndarray
+) -> np.ndarray:
+    section = spec.split
+    if section.column is not None:
+        return read_splits(table, section.column)
+    return split_by_fractions(
+        person, label_N, present_NM, val=section.val, test=section.test, seed=section.seed
+    )

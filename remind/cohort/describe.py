@@ -1,0 +1,113 @@
+"""What a cohort is made of, as one JSON object: modalities, groups, bands, the long tail."""
+
+# N patients, M modalities, G training groups
+
+from typing import Any
+
+import numpy as np
+
+from remind.cohort.cohort import Cohort
+from remind.cohort.groups import BAND_NAMES, Bands, Groups
+
+NUM_LISTED = 10
+
+
+def describe(cohort: Cohort, bands: Bands | None = None) -> dict[str, Any]:
+    """Counts and shares of a labelled cohort; groups and bands count training patients.
+
+    Args:
+        cohort: with labels and splits.
+        bands: thresholds on training counts.
+    """
+    train = cohort.rows("train")
+    groups = Groups.fit(cohort.present_NM[train], cohort.spec.modality_names, bands)
+    return {
+        "name": cohort.spec.cohort.name,
+        "task": cohort.spec.cohort.task,
+        "num_patients": len(cohort),
+        "num_persons": len(np.unique(cohort.person)),
+        "fingerprint": cohort.fingerprint,
+        "classes": _classes(cohort, np.arange(len(cohort))),
+        "splits": {name: _split(cohort, name) for name in ("train", "val", "test")},
+        "modalities": _modalities(cohort),
+        "bands": {"head": groups.bands.head, "medium": groups.bands.medium},
+        "groups": _groups(cohort, groups),
+        "long_tail": long_tail(groups.counts_G),
+    }
+
+
+def long_tail(counts_G: np.ndarray) -> dict[str, float]:
+    """How unequal group sizes are.
+
+    `gini`: 0 all equal, towards 1 one group holds all. `effective_groups`: exp of the entropy of
+    the group shares. `inverse_simpson`: one over the chance that two patients share a group. (Hill
+    numbers of order 1 and 2.)
+    """
+    share_G = np.sort(counts_G) / counts_G.sum()
+    num = len(share_G)
+    rank_G = np.arange(1, num + 1)
+    return {
+        "gini": float(((2 * rank_G - num - 1) * share_G).sum() / num),
+        "effective_groups": float(np.exp(-(share_G * np.log(share_G)).sum())),
+        "inverse_simpson": float(1.0 / (share_G**2).sum()),
+    }
+
+
+def _classes(cohort: Cohort, rows: np.ndarray) -> list[dict[str, Any]]:
+    assert cohort.label_N is not None
+    counts = np.bincount(cohort.label_N[rows], minlength=len(cohort.classes)).tolist()
+    return [
+        {"name": name, "n": count, "share": _share(count, len(rows))}
+        for name, count in zip(cohort.classes, counts, strict=True)
+    ]
+
+
+def _split(cohort: Cohort, name: str) -> dict[str, Any]:
+    rows = cohort.rows(name)
+    return {"n": len(rows), "share": len(rows) / len(cohort), "classes": _classes(cohort, rows)}
+
+
+def _modalities(cohort: Cohort) -> list[dict[str, Any]]:
+    observed_M = cohort.present_NM.sum(axis=0).tolist()
+    return [
+        {
+            "name": name,
+            "kind": modality.kind,
+            "observed": observed / len(cohort),
+            "n": observed,
+            "columns": list(modality.feature_columns),
+        }
+        for (name, modality), observed in zip(
+            cohort.spec.modalities.items(), observed_M, strict=True
+        )
+    ]
+
+
+def _groups(cohort: Cohort, groups: Groups) -> dict[str, Any]:
+    rows_N = cohort.present_NM
+    everywhere = Groups.fit(rows_N, groups.modalities, groups.bands)
+    names_G = groups.names(groups.patterns_GM)
+    listed = [
+        {"group": name, "n_train": count, "share": count / int(groups.counts_G.sum())}
+        for name, count in zip(names_G, groups.counts_G.tolist(), strict=True)
+    ]
+    return {
+        "num": len(everywhere),
+        "num_train": len(groups),
+        "bands": _bands(groups.band(everywhere.patterns_GM), everywhere.counts_G),
+        "most_frequent": listed[:NUM_LISTED],
+        "rarest": listed[::-1][:NUM_LISTED],
+    }
+
+
+def _bands(band_U: np.ndarray, counts_U: np.ndarray) -> dict[str, dict[str, Any]]:
+    total = int(counts_U.sum())
+    patients = {name: int(counts_U[band_U == name].sum()) for name in BAND_NAMES}
+    return {
+        name: {"groups": int((band_U == name).sum()), "patients": num, "share": num / total}
+        for name, num in patients.items()
+    }
+
+
+def _share(count: int, total: int) -> float | None:
+    return count / total if total else None

@@ -1,0 +1,100 @@
+"""What a modality kind has to know. A new kind is one file here and one line in `__init__.py`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from remind.cohort.tables import Table
+
+# N patients, M modalities, F flat columns
+
+
+class ModalitySpec(BaseModel):
+    """One `[modalities.<name>]` section of cohort.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: str
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The table's columns that hold this modality."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlatColumns:
+    """Columns of a plain table: float32 (N, F) with NaN for missing.
+
+    Args:
+        x_NF: the values; a categorical column holds training codes.
+        names: F column names.
+        modality_F: index into the cohort's modalities.
+        cardinalities: position of a categorical column -> number of codes, "unknown" included.
+    """
+
+    x_NF: np.ndarray
+    names: list[str]
+    modality_F: np.ndarray
+    cardinalities: dict[int, int] = field(default_factory=dict)
+
+
+class Kind(ABC):
+    """Reading, encoding and batching of one modality kind.
+
+    `raw` is what a cohort holds for one modality; a schema holds the training statistics of all
+    modalities of the kind; `encoded` is what all of them become.
+    """
+
+    name: ClassVar[str]
+    spec: ClassVar[type[ModalitySpec]]
+
+    @abstractmethod
+    def read(self, modality: str, spec: Any, table: Table, schema: Any | None) -> Any:
+        """Raw values from the table; `schema` holds what training found, None finds out."""
+
+    @abstractmethod
+    def absent(self, modality: str, spec: Any, num_rows: int, schema: Any) -> Any:
+        """Raw values of a modality that the table does not have."""
+
+    @abstractmethod
+    def present(self, raw: Any) -> np.ndarray:
+        """Whether each patient is observed, bool (N,)."""
+
+    @abstractmethod
+    def select(self, raw: Any, rows: np.ndarray) -> Any:
+        """The raw values of some rows."""
+
+    @abstractmethod
+    def digest(self, raw: Any) -> Iterator[bytes]:
+        """Bytes that change whenever a value changes."""
+
+    @abstractmethod
+    def fit(
+        self, raws: Mapping[str, Any], indices: Mapping[str, int], rows: np.ndarray, max_bins: int
+    ) -> Any:
+        """The schema of these modalities, from the given (training) rows only."""
+
+    @abstractmethod
+    def encode(self, schema: Any, raws: Mapping[str, Any], present_NM: np.ndarray) -> Any:
+        """Arrays with leading N; a modality that is not present leaves no trace in them."""
+
+    @abstractmethod
+    def batch(self, encoded: Any, rows: np.ndarray) -> Any:
+        """The encoded values of some rows: arrays, or dicts and dataclasses of them."""
+
+    @abstractmethod
+    def flat(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns:
+        """The same values as plain columns."""
+
+    @abstractmethod
+    def dump(self, schema: Any) -> dict[str, Any]:
+        """The schema as JSON."""
+
+    @abstractmethod
+    def load(self, data: Mapping[str, Any]) -> Any:
+        """The schema back from JSON."""

@@ -1,0 +1,19 @@
+"""Errors that are part of the interface: the user's input is wrong, said in one sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """The user's input is wrong: one sentence that says what, where and what to do.
+
+    The command line prints it and exits with status 2; Python raises the same sentence.
+    """
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ``'; did you mean "a" or "b"?'`` with the nearest options, or ``''`` if none is near."""
+    near = difflib.get_close_matches(name, list(options), n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return "; did you mean " + " or ".join(f'"{option}"' for option in near) + "?"

@@ -1,0 +1,99 @@
+"""Percentile bootstrap intervals by person (Efron 1979): rows of a person stay together.
+
+A resample draws as many persons as there are, with replacement, and gives each row its person's
+multiplicity as weight. Rules, so that no interval says more than its data:
+
+- fewer than `MIN_PERSONS` persons have no interval;
+- a metric that is undefined in more than 5% of the resamples has none; else the percentiles are
+  over the resamples that define it.
+"""
+
+# R resamples, N rows, P persons, C classes
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from remind.evaluation.weighted import WEIGHTED
+
+MIN_PERSONS = 10
+MAX_UNDEFINED = 0.05
+CHUNK_CELLS = 2_000_000
+
+
+def intervals(
+    label_N: np.ndarray,
+    prob_NC: np.ndarray,
+    person_N: np.ndarray,
+    *,
+    num_boot: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, list[float] | None]:
+    """Return ``[low, high]`` or None for every metric by name.
+
+    Args:
+        label_N: true classes, int64.
+        prob_NC: probabilities.
+        person_N: whose row it is; compared as text.
+        num_boot: resamples, >= 1.
+        seed: of the resamples; the same seed and persons give the same resamples.
+        level: share of the resamples within the interval, in (0, 1).
+
+    Raises:
+        ValueError: num_boot or level out of range.
+    """
+    check_bootstrap(num_boot, level)
+    person_N, num_persons = person_codes(person_N)
+    if num_persons < MIN_PERSONS:
+        return dict.fromkeys(WEIGHTED)
+    chunks = [
+        {name: metric(label_N, prob_NC, weight_RN) for name, metric in WEIGHTED.items()}
+        for weight_RN in resamples(person_N, num_persons, num_boot=num_boot, seed=seed)
+    ]
+    return {
+        name: interval(np.concatenate([chunk[name] for chunk in chunks]), level)
+        for name in WEIGHTED
+    }
+
+
+def interval(value_R: np.ndarray, level: float) -> list[float] | None:
+    """Return the central percentiles of the defined values, None if too few are defined."""
+    if not enough_defined(value_R):
+        return None
+    tail = (1 - level) / 2
+    low, high = np.quantile(value_R[~np.isnan(value_R)], [tail, 1 - tail])
+    return [float(low), float(high)]
+
+
+def enough_defined(value_R: np.ndarray) -> bool:
+    """Whether at most 5% of the resamples leave the value undefined."""
+    return bool(np.isnan(value_R).mean() <= MAX_UNDEFINED)
+
+
+def person_codes(person_N: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return each row's person as int64 0..P-1 in the order of their names, and P."""
+    names_P, code_N = np.unique(np.asarray(person_N).astype(str), return_inverse=True)
+    return code_N, len(names_P)
+
+
+def resamples(
+    person_N: np.ndarray, num_persons: int, *, num_boot: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Yield the weights of `num_boot` resamples, float64 (R, N) a piece, in bounded memory."""
+    rng = np.random.default_rng(seed)
+    size = max(1, CHUNK_CELLS // max(len(person_N), num_persons))
+    for start in range(0, num_boot, size):
+        num = min(size, num_boot - start)
+        drawn_RP = rng.integers(num_persons, size=(num, num_persons))
+        drawn_RP += np.arange(num)[:, None] * num_persons
+        count_RP = np.bincount(drawn_RP.ravel(), minlength=num * num_persons)
+        yield count_RP.reshape(num, num_persons).astype(np.float64)[:, person_N]
+
+
+def check_bootstrap(num_boot: int, level: float) -> None:
+    """Raise ValueError unless num_boot >= 1 and 0 < level < 1."""
+    if num_boot < 1:
+        raise ValueError(f"num_boot must be at least 1, got {num_boot}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")

@@ -1,0 +1,23 @@
+"""Tokens to fused tokens: attention inside a patient, and experts composed by the patient's group."""
+
+from remind.fusion.attention import Attention
+from remind.fusion.config import ModelConfig
+from remind.fusion.context import GroupContext
+from remind.fusion.model import Model, Output
+from remind.fusion.moe import GroupMoE, MoEConfig, Routed, Routing, SoftGroupMoE, SoftMoEConfig
+from remind.fusion.packing import Packing
+
+__all__ = [
+    "Attention",
+    "GroupContext",
+    "GroupMoE",
+    "MoEConfig",
+    "Model",
+    "ModelConfig",
+    "Output",
+    "Packing",
+    "Routed",
+    "Routing",
+    "SoftGroupMoE",
+    "SoftMoEConfig",
+]

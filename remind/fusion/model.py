@@ -1,0 +1,68 @@
+"""The model: a batch to logits, from tokens of the observed modalities only.
+
+B patients, K ensemble members, C classes, G training groups.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from remind.cohort import Batch, Encoding
+from remind.encoders import TokenEncoder
+from remind.fusion.config import ModelConfig
+from remind.fusion.context import GroupContext
+from remind.fusion.ensemble import EnsembleFusion
+from remind.fusion.moe import SoftGroupMoE
+from remind.fusion.transformer import TransformerFusion
+
+
+class Output(NamedTuple):
+    """What a model returns.
+
+    Attributes:
+        logits_BKC: of every ensemble member; K is 1 without an ensemble.
+        penalty: what training adds to the loss, a scalar, already weighted.
+    """
+
+    logits_BKC: Tensor
+    penalty: Tensor
+
+
+class Model(nn.Module):
+    """Encoders and fusion.
+
+    Args:
+        encoding: of the training rows.
+        num_classes: C.
+        config: sizes and parts.
+    """
+
+    def __init__(self, encoding: Encoding, num_classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        num_modalities = len(encoding.modalities)
+        self.config = config
+        self.encoder = TokenEncoder(
+            encoding.schemas,
+            width=config.width,
+            num_modalities=num_modalities,
+            rank=config.embedding_rank,
+        )
+        fusion = {"ensemble": EnsembleFusion, "transformer": TransformerFusion}[config.fusion]
+        self.fusion = fusion(
+            config,
+            num_modalities=num_modalities,
+            num_classes=num_classes,
+            counts_G=torch.from_numpy(encoding.groups.counts_G),
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        """Return the logits (B, K, C) of a batch."""
+        context = GroupContext.from_batch(batch.present_BM, batch.group_B)
+        return Output(*self.fusion(self.encoder(batch), context))
+
+    def on_epoch(self, epoch: int, num_epochs: int) -> None:
+        """Switch the groups' residuals of the paper's mixture on in the second half of training."""
+        for module in self.modules():
+            if isinstance(module, SoftGroupMoE):
+                module.set_stage(2 if 2 * epoch >= num_epochs else 1)

@@ -1,0 +1,68 @@
+"""The group code: what a combination of modalities says to the routing and to the experts.
+
+M modalities, G training groups, U combinations of the batch, R rank, A width of the set network.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from remind.fusion.context import GroupContext
+
+SET_WIDTH = 4  # width of the set network, in ranks
+
+
+class GroupCode(nn.Module):
+    """One vector per combination: a function of the set, plus a free residual of a seen group.
+
+        c_g = rho(sum of a_m over m in S_g, |S_g| / M) + delta_g
+
+    The set part (DeepSets, Zaheer et al. 2017) exists for every one of the 2^M combinations, so an
+    unseen one has a code as well; delta_g starts at zero, is zero for an unseen group, and is
+    shrunk the harder the fewer patients the group has. Parameters: O(M + G), never O(2^M).
+
+    Args:
+        num_modalities: M.
+        counts_G: training patients of every group, int64, all >= 1.
+        rank: R.
+
+    Raises:
+        ValueError: no group, or a count below 1.
+    """
+
+    share_G: Tensor
+
+    def __init__(self, num_modalities: int, counts_G: Tensor, rank: int) -> None:
+        super().__init__()
+        if not len(counts_G) or int(counts_G.min()) < 1:
+            raise ValueError(
+                f"counts_G must hold counts of at least 1, got {counts_G.tolist()[:9]}"
+            )
+        set_width = SET_WIDTH * rank
+        self.member_MA = nn.Parameter(torch.randn(num_modalities, set_width) / num_modalities**0.5)
+        self.rho = nn.Sequential(
+            nn.Linear(set_width + 1, set_width), nn.SiLU(), nn.Linear(set_width, rank)
+        )
+        self.delta_GR = nn.Parameter(torch.zeros(len(counts_G), rank))
+        mean_count = counts_G.double().mean()
+        self.register_buffer("share_G", (counts_G / mean_count).float(), persistent=False)
+
+    def forward(self, context: GroupContext) -> Tensor:
+        """Return the codes (U, R) of the combinations of a batch."""
+        present_UM = context.present_UM.to(self.member_MA.dtype)
+        size_U1 = present_UM.mean(1, keepdim=True)
+        set_UR = self.rho(torch.cat([present_UM @ self.member_MA, size_U1], dim=1))
+        return set_UR + seen_rows(self.delta_GR, context.group_U)
+
+    def shrinkage(self) -> Tensor:
+        """Return sum over groups of ||delta_g||^2 * mean count / n_g: a hierarchical prior.
+
+        It is the full sum over the training groups, O(G R), not an estimate from the batch.
+        """
+        return (self.delta_GR.square().sum(1) / self.share_G).sum()
+
+
+def seen_rows(table_GX: Tensor, group_U: Tensor) -> Tensor:
+    """Return the rows of a table of training groups (G, ...), zeros for the unseen group -1."""
+    rows_UX = table_GX.index_select(0, group_U.clamp(min=0))
+    unseen_U = (group_U < 0).view(-1, *[1] * (rows_UX.dim() - 1))
+    return rows_UX.masked_fill(unseen_U, 0.0)

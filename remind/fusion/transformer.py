@@ -1,0 +1,77 @@
+"""Transformer fusion: a readout token attends, together with the patient's observed tokens.
+
+T tokens (P with readouts), D width, B patients, C classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from remind.encoders import Tokens
+from remind.fusion.attention import Attention
+from remind.fusion.config import ModelConfig
+from remind.fusion.context import GroupContext
+from remind.fusion.mixture import make_mixture
+from remind.fusion.moe import Routed
+from remind.fusion.packing import Packing
+
+
+class Block(nn.Module):
+    """Pre-norm block (method 3.2): x + Attention(LN x), then x + Mixture(LN x).
+
+    Args:
+        config: of the model.
+        num_modalities: M.
+        counts_G: training patients of every group.
+    """
+
+    def __init__(self, config: ModelConfig, *, num_modalities: int, counts_G: Tensor) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, dropout=config.dropout)
+        self.mixture_norm = nn.LayerNorm(config.width)
+        self.mixture = make_mixture(config, num_modalities=num_modalities, counts_G=counts_G)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_PD: Tensor, packing: Packing, context: GroupContext) -> Routed:
+        """Transform packed tokens (P, D)."""
+        x_PD = x_PD + self.dropout(self.attention(self.attention_norm(x_PD), packing))
+        mixed = self.mixture(self.mixture_norm(x_PD), packing, context)
+        return Routed(x_PD + self.dropout(mixed.x_TD), mixed.penalty)
+
+
+class TransformerFusion(nn.Module):
+    """Tokens to logits through blocks of attention and a mixture of experts.
+
+    Args:
+        config: of the model.
+        num_modalities: M.
+        num_classes: C.
+        counts_G: training patients of every group.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, num_modalities: int, num_classes: int, counts_G: Tensor
+    ) -> None:
+        super().__init__()
+        self.token_norm = nn.LayerNorm(config.width)
+        self.readout_D = nn.Parameter(torch.randn(config.width))
+        self.blocks = nn.ModuleList(
+            Block(config, num_modalities=num_modalities, counts_G=counts_G)
+            for _ in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, num_classes)
+
+    def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
+        """Return logits (B, 1, C) and the penalty."""
+        num_patients = len(context.combo_B)
+        patient_B = torch.arange(num_patients, device=tokens.owner_T.device)
+        owner_P, order_P = torch.cat([tokens.owner_T, patient_B]).sort(stable=True)
+        readout_BD = self.readout_D.expand(num_patients, -1)
+        x_PD = torch.cat([self.token_norm(tokens.x_TD), readout_BD]).index_select(0, order_P)
+        packing, penalty = Packing.of(owner_P), tokens.x_TD.new_zeros(())
+        for block in self.blocks:
+            x_PD, more = block(x_PD, packing, context)
+            penalty = penalty + more
+        last_B = torch.searchsorted(owner_P, patient_B, right=True) - 1
+        return self.head(self.norm(x_PD[last_B])).unsqueeze(1), penalty

@@ -1,0 +1,124 @@
+"""The interface of all objectives: losses and groups of a batch in, one scalar and the weights out.
+
+Every objective is a weighted mean over the patients of the batch. They differ in the weight that a
+patient of each group gets, and most come down to q_g, the weight of a group, in one of two forms:
+
+sampler form    loss = 1/B sum_i (q_g / s_g) l_i    s_g: share of g among the patients drawn.
+                Its expectation is sum_g q_g L_g for any batch size. The default.
+batch form      loss = sum_g q_g mean(l_i of g)     over the groups of the batch.
+                As published; equals the former when a batch holds every group.
+
+Example:
+    objective = GroupDRO(counts_G)
+    loss, weight_G = objective(loss_B, group_B)
+    loss.backward()
+"""
+
+# B patients of a batch, G groups
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from remind.objectives.checks import check_batch, check_counts
+
+
+class Robust(NamedTuple):
+    """What an objective returns.
+
+    Args:
+        loss: scalar to minimize. Under data parallelism the mean over ranks, of values and of
+            gradients, is that of the whole batch.
+        weight_G: q, the weight of each group; sums to 1.
+    """
+
+    loss: Tensor
+    weight_G: Tensor
+
+
+class Objective(nn.Module):
+    """Base of all objectives. All state is in `state_dict`; `eval()` stops it from changing.
+
+    Args:
+        counts_G: training patients per group, all >= 1.
+        config: options, kept by the subclass that has some; the defaults of `Config` if None.
+        patterns_GM: modalities of each group, bool; read by objectives that compare groups.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """No options."""
+
+    counts_G: Tensor
+    weight_G: Tensor
+
+    def __init__(
+        self, counts_G: Tensor, config: Config | None = None, *, patterns_GM: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        counts_G = torch.as_tensor(counts_G)
+        check_counts(counts_G)
+        counts_G = counts_G.to(torch.float64, copy=True)
+        self.register_buffer("counts_G", counts_G, persistent=False)
+        self.register_buffer("weight_G", counts_G / counts_G.sum())
+
+    @property
+    def num_groups(self) -> int:
+        """G."""
+        return len(self.counts_G)
+
+    def forward(self, loss_B: Tensor, group_B: Tensor) -> Robust:
+        """The objective of one batch.
+
+        Args:
+            loss_B: loss of each patient.
+            group_B: training group of each patient, int64.
+
+        Raises:
+            ValueError: an unseen group (-1) or shapes that differ.
+        """
+        check_batch(loss_B, group_B, self.num_groups)
+        loss_G, count_G = group_mean(loss_B, group_B, self.num_groups)
+        self.learn(loss_G, count_G)
+        loss_B = loss_B.to(torch.promote_types(loss_B.dtype, torch.float32))
+        ratio_B = self.ratio(count_G).index_select(0, group_B).to(loss_B.dtype)
+        num_patients = count_G.sum().to(loss_B.dtype) / num_ranks()
+        return Robust(loss=(ratio_B * loss_B).sum() / num_patients, weight_G=self.weight_G)
+
+    def learn(self, loss_G: Tensor, count_G: Tensor) -> None:
+        """Move the weights by the group losses of a batch. Fixed weights have nothing to learn."""
+
+    def ratio(self, count_G: Tensor) -> Tensor:
+        """(G,) weight of one patient of each group, given the batch's patients per group.
+
+        Here the sampler form, for a sampler that draws all training patients alike.
+        """
+        return self.weight_G * self.counts_G.sum() / self.counts_G
+
+
+def group_mean(loss_B: Tensor, group_B: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Mean loss and number of patients per group, over all ranks; float64, without gradient.
+
+    A group that is absent has mean 0 and count 0. Patients of unseen groups (-1) are left out.
+    """
+    # A last row that is cut off takes the unseen: no shape depends on the data.
+    index_B = torch.where(group_B < 0, num_groups, group_B)
+    loss_B = loss_B.detach().to(torch.float64)
+    sums_2G = loss_B.new_zeros(2, num_groups + 1)
+    sums_2G.index_add_(1, index_B, torch.stack([loss_B, torch.ones_like(loss_B)]))
+    sums_2G = sums_2G[:, :num_groups].contiguous()
+    if num_ranks() > 1:
+        dist.all_reduce(sums_2G)
+    sum_G, count_G = sums_2G
+    return sum_G / count_G.clamp_min(1), count_G
+
+
+def num_ranks() -> int:
+    """Processes that train together; 1 without `torch.distributed`."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

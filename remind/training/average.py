@@ -1,0 +1,58 @@
+"""The exponential moving average of a model's parameters."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Average <- d average + (1 - d) parameter after step t, d = min(decay, (1 + t) / (10 + t)).
+
+    The smaller decay of the first steps forgets the random start.
+
+    Args:
+        model: whose parameters are averaged; buffers are not.
+        decay: in (0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = list(model.parameters())
+        self.averages = [parameter.detach().clone() for parameter in self.parameters]
+        average_of = dict(zip(self.parameters, self.averages, strict=True))
+        names = model.named_parameters(remove_duplicate=False)  # a tied parameter has several
+        self.named_averages = {name: average_of[parameter] for name, parameter in names}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take the parameters after step t, counted from 0, into the average."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for average, parameter in zip(self.averages, self.parameters, strict=True):
+            average.lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    @torch.no_grad()
+    def applied(self) -> Iterator[None]:
+        """The model has the averages for parameters inside, and its own again afterwards."""
+        own = [parameter.detach().clone() for parameter in self.parameters]
+        self._set(self.averages)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameter name -> average."""
+        return dict(self.named_averages)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the averages of `state_dict`."""
+        for name, average in self.named_averages.items():
+            average.copy_(state[name])
+
+    def _set(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,204 @@
+"""The run folder: everything needed to repeat, continue and use a fit."""
+
+import importlib.metadata
+import platform
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from remind.cohort import CohortSpec, Encoding, spec_from_dict
+from remind.errors import InputError
+from remind.training.files import TEMPORARY, move, read_json, write_json, write_text
+from remind.training.loop import CHECKPOINTS, METRICS
+from remind.training.settings import Settings
+
+CONFIG = "config.toml"
+ENCODING = "encoding.json"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+MODEL = "model"
+"""Stem of the file whose presence says that the fit is done: model.safetensors, model.txt, …"""
+
+PACKAGES = (
+    "remind-med",
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "lightning-fabric",
+    "lightgbm",
+    "tabm",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortOrigin:
+    """Which cohort a run was fitted on.
+
+    Args:
+        name: of its cohort.toml.
+        source: the built-in source or path that was given; empty for a cohort in memory.
+        path: the absolute path; empty for a built-in source or a cohort in memory.
+        fingerprint: of its content.
+    """
+
+    name: str
+    source: str
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The content of config.toml.
+
+    Args:
+        settings: flat, the keys of `--set`.
+        cohort: what it was fitted on.
+    """
+
+    settings: dict[str, Any]
+    cohort: CohortOrigin
+
+
+class RunFolder:
+    """A folder that holds one run.
+
+    Args:
+        path: it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a fit was begun here."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the fit is done."""
+        return self.is_run and any(self.path.glob(f"{MODEL}.*"))
+
+    def begin(self, settings: Settings, cohort: CohortOrigin, *, resume: bool) -> None:
+        """Write config.toml, or check that it says the same.
+
+        Raises:
+            InputError: the folder holds something else, a run that is not to be resumed, or one
+                with other settings or patients.
+        """
+        if self.is_run:
+            if not resume:
+                raise InputError(self._taken())
+            self._check_same(settings, cohort)
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: name a folder for the run")
+        if self.path.is_dir() and any(
+            not f.name.startswith(TEMPORARY) for f in self.path.iterdir()
+        ):
+            raise InputError(
+                f"{self.path} is not empty and holds no run: name another folder for the run"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        data = {**settings.to_dict(), "cohort": asdict(cohort), "versions": versions()}
+        write_text(self.path / CONFIG, tomli_w.dumps(data))
+
+    def config(self) -> RunConfig:
+        """Read config.toml.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        if not self.is_run:
+            what = f"it has no {CONFIG}" if self.path.exists() else "it does not exist"
+            raise InputError(f"{self.path} is no run folder: {what}")
+        try:
+            data = tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            cohort = CohortOrigin(**data.pop("cohort"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{self.path / CONFIG} is damaged: {error}") from error
+        data.pop("versions", None)
+        return RunConfig(settings=data, cohort=cohort)
+
+    def write_encoding(self, spec: CohortSpec, encoding: Encoding) -> None:
+        """Write what is needed to read and encode more patients."""
+        origin = {"source": spec.source, "root": str(spec.root)}
+        data = {"spec": spec.to_dict(), **origin, "encoding": encoding.to_dict()}
+        write_json(self.path / ENCODING, data)
+
+    def read_encoding(self) -> tuple[CohortSpec, Encoding]:
+        """Read what `write_encoding` wrote."""
+        data = read_json(self.path / ENCODING)
+        spec = spec_from_dict(data["spec"], root=Path(data["root"]), source=data["source"])
+        return spec, Encoding.from_dict(data["encoding"])
+
+    def write_model(self, save: Callable[[Path], None]) -> None:
+        """Let `save` write into a temporary folder; then its files appear here, model.* last."""
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self.path) as name:
+            save(Path(name))
+            files = sorted(Path(name).iterdir(), key=lambda file: file.stem == MODEL)
+            assert [file.stem for file in files][-1:] == [MODEL]
+            for file in files:
+                move(file, self.path / file.name)
+
+    def write_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Write evaluation.json."""
+        write_json(self.path / EVALUATION, evaluation)
+
+    def clear(self) -> None:
+        """Remove the run, so that another one can begin here; nothing but its own files.
+
+        Raises:
+            InputError: the folder holds no run.
+        """
+        self.config()
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        for name in (EVALUATION, REPORT, METRICS, ENCODING, f"{MODEL}.*", CONFIG):
+            for file in self.path.glob(name):
+                file.unlink()
+
+    def _taken(self) -> str:
+        if self.is_finished:
+            return f"{self.path} holds a finished run: name another folder for this one"
+        return (
+            f"{self.path} holds an unfinished run: continue it with --resume, "
+            "or name another folder for this one"
+        )
+
+    def _check_same(self, settings: Settings, cohort: CohortOrigin) -> None:
+        before, now = self.config(), settings.to_dict()
+        keys = [*before.settings, *(key for key in now if key not in before.settings)]
+        differing = [key for key in keys if before.settings.get(key) != now.get(key)]
+        if differing:
+            changes = ", ".join(
+                f"{key} ({before.settings.get(key)}, now {now.get(key)})" for key in differing
+            )
+            raise InputError(
+                f"{self.path} was begun with other settings: {changes}: "
+                "resume with the same ones, or name another folder"
+            )
+        if before.cohort.fingerprint != cohort.fingerprint:
+            raise InputError(
+                f"{self.path} was begun on other patients or values of the cohort "
+                f'"{before.cohort.name}": bring the cohort back as it was, or name another folder'
+            )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
