@@ -1,9 +1,9 @@
-"""Which way of keeping attention inside a patient is fastest: forward and backward, on packed tokens.
+"""Which way of keeping attention inside a patient is fastest, forward and backward.
 
     OMP_NUM_THREADS=2 python benchmarks/attention.py [--json] [--rounds 20]
 
-Shapes of SUPPORT2: 512 patients, 16 modalities and a readout, about 11 observed, width 128, 8 heads.
-All contenders share the weights of one ``Attention`` and are checked against each other.
+Shapes of SUPPORT2: 512 patients, 16 modalities and a readout, about 11 observed, width 128,
+8 heads. All contenders share the weights of one ``Attention`` and are checked against each other.
 
 B patients, L tokens of a padded patient, T tokens, D width, h heads, d width of a head.
 """
@@ -117,7 +117,7 @@ def measure(rounds: int) -> dict[str, float | str]:
 
 def main() -> None:
     """Print the table, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Ways to keep attention inside a patient.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=20, help="timed passes of each, best counts")
     arguments = parser.parse_args()

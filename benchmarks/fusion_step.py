@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=2 python benchmarks/fusion_step.py [--json] [--rounds 3]
 
 Setting (method section 6): 4,096 patients x 20 modalities, 6 observed on average, width 128,
-16 experts, top-2, hidden 512, float32. The bound is the time that the needed multiplications take at
-the matmul peak measured in the same run: chosen pairs of observed tokens, two layers, one forward and
-two backward products. For the soft form the needed ones are one slot per patient and expert.
+16 experts, top-2, hidden 512, float32. The bound is the time that the needed multiplications take
+at the matmul peak measured in the same run: chosen pairs of observed tokens, two layers, one forward
+and two backward products. For the soft form the needed ones are one slot per patient and expert.
 
 B patients, M modalities, T tokens, D width, E experts, K experts per token, P pairs.
 """
@@ -14,6 +14,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -24,8 +26,9 @@ from remind.fusion import GroupContext, GroupMoE, MoEConfig, Packing, SoftGroupM
 from remind.fusion.moe.router import choose
 
 B, M, OBSERVED, D = 4096, 20, 6, 128
+NUM_GROUPS = 100
 CONFIG = MoEConfig(experts=16, top_k=2, hidden=512)
-BLOCK = 512  # tokens at a time where all experts see all tokens, to fit in memory
+DENSE_SHARE = 8  # all experts on all tokens is timed on one of 8 parts, to fit in memory
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -44,7 +47,8 @@ def draw_cohort() -> Cohort:
     present_BM = torch.rand(B, M) < OBSERVED / M
     present_BM[:, 0] |= ~present_BM.any(1)
     context = GroupContext.from_batch(present_BM, torch.full((B,), -1))
-    group_U = torch.where(torch.arange(len(context.group_U)) < 100, context.group_U + 1, -1)
+    rank_U = context.combo_B.bincount().argsort(descending=True, stable=True).argsort()
+    group_U = torch.where(rank_U < NUM_GROUPS, rank_U, -1)
     padded = torch.randn(B, M, D) * present_BM.unsqueeze(-1)
     return Cohort(
         x_TD=padded[present_BM],
@@ -56,13 +60,10 @@ def draw_cohort() -> Cohort:
 
 def dense(moe: GroupMoE, x_TD: Tensor) -> Tensor:
     """All experts on all tokens, weighted by gates that are mostly zero."""
-    out = []
-    for x_ND in x_TD.split(BLOCK):
-        gates_NK, index_NK, probs_NE = choose(x_ND @ moe.router.shared_DE, CONFIG.top_k)
-        gates_NE = torch.zeros_like(probs_NE).scatter(1, index_NK, gates_NK)
-        h_ENF = F.silu(x_ND @ moe.experts.w1_EDF) * gates_NE.T.unsqueeze(-1)
-        out.append((h_ENF @ moe.experts.w2_EHD).sum(0))
-    return torch.cat(out)
+    gates_TK, index_TK, probs_TE = choose(x_TD @ moe.router.shared_DE, CONFIG.top_k)
+    gates_TE = torch.zeros_like(probs_TE).scatter(1, index_TK, gates_TK)
+    h_ETH = F.silu(x_TD @ moe.experts.w1_EDF) * gates_TE.T.unsqueeze(-1)
+    return (h_ETH @ moe.experts.w2_EHD).sum(0)
 
 
 def loop(moe: GroupMoE, x_TD: Tensor) -> Tensor:
@@ -96,45 +97,50 @@ def sort_and_multiply(moe: GroupMoE, x_TD: Tensor, *, grouped: bool) -> Tensor:
     return torch.zeros_like(x_TD).index_add(0, place_P // CONFIG.top_k, y_PD)
 
 
-def layers(cohort: Cohort) -> dict[str, tuple[Layer, Tensor]]:
-    """Name every contender: what it runs, and on which tokens."""
-    context, packing = cohort.context, cohort.packing
-    num_groups = int(context.group_U.max()) + 1
-    sizes = {"num_modalities": M, "counts_G": torch.ones(num_groups, dtype=torch.int64)}
-    moe = GroupMoE(D, CONFIG, **sizes)
-    full = GroupMoE(D, MoEConfig(**{**vars(CONFIG), "gate": "shared", "modulation": True}), **sizes)
+class Contender(NamedTuple):
+    """A layer, the tokens it runs on, and how many times that is the whole batch's work."""
+
+    layer: Layer
+    x_TD: Tensor
+    times: int = 1
+
+
+def make_contenders(cohort: Cohort) -> dict[str, Contender]:
+    """Name everything that is timed."""
+    counts_G = torch.ones(NUM_GROUPS, dtype=torch.int64)
+    moe = GroupMoE(D, CONFIG, num_modalities=M, counts_G=counts_G)
+    config = replace(CONFIG, gate="shared", modulation=True)
+    full = GroupMoE(D, config, num_modalities=M, counts_G=counts_G)
     config = SoftMoEConfig(experts=CONFIG.experts, hidden=CONFIG.hidden, activation="silu")
-    soft = SoftGroupMoE(D, config, num_groups=num_groups)
+    soft = SoftGroupMoE(D, config, num_groups=NUM_GROUPS)
     soft.set_stage(2)
 
-    def run(layer: GroupMoE | SoftGroupMoE) -> Layer:
-        return lambda x_TD: torch.add(*layer(x_TD, packing, context))
+    def whole(layer: GroupMoE | SoftGroupMoE) -> Layer:
+        return lambda x_TD: torch.add(*layer(x_TD, cohort.packing, cohort.context))
 
+    x_TD, padded_TD = cohort.x_TD, cohort.padded_TD
+    part_TD = padded_TD[: len(padded_TD) // DENSE_SHARE]
     return {
-        "dense over all experts, padded": (lambda x: dense(moe, x), cohort.padded_TD),
-        "loop over experts, padded": (lambda x: loop(moe, x), cohort.padded_TD),
-        "loop over experts, packed": (lambda x: loop(moe, x), cohort.x_TD),
-        "sort + matmul per expert, packed": (
-            lambda x: sort_and_multiply(moe, x, grouped=False),
-            cohort.x_TD,
+        "dense over all experts, padded": Contender(partial(dense, moe), part_TD, DENSE_SHARE),
+        "loop over experts, padded": Contender(partial(loop, moe), padded_TD),
+        "loop over experts, packed": Contender(partial(loop, moe), x_TD),
+        "sort + matmul per expert, packed": Contender(
+            partial(sort_and_multiply, moe, grouped=False), x_TD
         ),
-        "sort + grouped_mm, packed": (
-            lambda x: sort_and_multiply(moe, x, grouped=True),
-            cohort.x_TD,
-        ),
-        "GroupMoE": (run(moe), cohort.x_TD),
-        "GroupMoE, entropy gate and modulation": (run(full), cohort.x_TD),
-        "SoftGroupMoE": (run(soft), cohort.x_TD),
+        "sort + grouped_mm, packed": Contender(partial(sort_and_multiply, moe, grouped=True), x_TD),
+        "GroupMoE": Contender(whole(moe), x_TD),
+        "GroupMoE, entropy gate and modulation": Contender(whole(full), x_TD),
+        "SoftGroupMoE": Contender(whole(soft), x_TD),
     }
 
 
-def step_seconds(layer: Layer, x_TD: Tensor) -> float:
+def step_seconds(contender: Contender) -> float:
     """Time one forward and backward pass."""
-    x_TD = x_TD.detach().requires_grad_()
+    x_TD = contender.x_TD.clone().requires_grad_()
     start = time.perf_counter()
-    out_TD = layer(x_TD)
-    out_TD.backward(x_TD.detach())
-    return time.perf_counter() - start
+    out_TD = contender.layer(x_TD)
+    out_TD.backward(contender.x_TD)
+    return (time.perf_counter() - start) * contender.times
 
 
 def peak_flops(size: int = 2048) -> float:
@@ -145,46 +151,56 @@ def peak_flops(size: int = 2048) -> float:
     return 2 * size**3 / (time.perf_counter() - start)
 
 
-def measure(rounds: int) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Seconds of every contender, and the ratio to the bound of its own multiplications."""
+
+    threads: int
+    tokens: int
+    peak_gflops: float
+    seconds: dict[str, float]
+    ratio: dict[str, float]
+
+
+def measure(rounds: int) -> Result:
     """Time every contender, best of ``rounds`` after a warm-up, peaks measured in between."""
     torch.manual_seed(0)
     cohort = draw_cohort()
-    contenders = layers(cohort)
-    seconds = dict.fromkeys(contenders, float("inf"))
-    peak = 0.0
-    for turn in range(rounds + 1):
-        for name, (layer, x_TD) in contenders.items():
-            peak = max(peak, *(peak_flops() for _ in range(3)))
-            now = step_seconds(layer, x_TD)
-            seconds[name] = min(seconds[name], now) if turn else float("inf")
-    per_row = 3 * 2 * 2 * D * CONFIG.hidden  # passes * layers * multiply and add
-    bounds = {name: per_row * len(cohort.x_TD) * CONFIG.top_k / peak for name in contenders}
-    bounds["SoftGroupMoE"] = per_row * B * CONFIG.experts / peak
-    return {
-        "threads": torch.get_num_threads(),
-        "tokens": len(cohort.x_TD),
-        "combinations": len(cohort.context.group_U),
-        "peak_gflops": peak / 1e9,
-        "seconds": seconds,
-        "ratio": {name: seconds[name] / bounds[name] for name in contenders},
-    }
+    contenders = make_contenders(cohort)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    peaks = []
+    for _ in range(rounds + 1):
+        for name, contender in contenders.items():
+            peaks += [peak_flops() for _ in range(3)]
+            times[name].append(step_seconds(contender))
+    seconds = {name: min(all_times[1:]) for name, all_times in times.items()}
+    pairs = dict.fromkeys(contenders, len(cohort.x_TD) * CONFIG.top_k)
+    pairs["SoftGroupMoE"] = B * CONFIG.experts
+    flops = 3 * 2 * 2 * D * CONFIG.hidden  # of a pair: passes * layers * multiply and add
+    return Result(
+        threads=torch.get_num_threads(),
+        tokens=len(cohort.x_TD),
+        peak_gflops=max(peaks) / 1e9,
+        seconds=seconds,
+        ratio={name: seconds[name] * max(peaks) / (pairs[name] * flops) for name in contenders},
+    )
 
 
 def main() -> None:
     """Print the table, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Cost of one mixture-of-experts layer.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=3, help="timed passes of each, best counts")
     arguments = parser.parse_args()
     result = measure(arguments.rounds)
     if arguments.json:
-        print(json.dumps(result))
+        print(json.dumps(asdict(result)))
         return
     print(
-        "{tokens} tokens, {threads} threads, {peak_gflops:.0f} GFLOP/s at the peak".format(**result)
+        f"{result.tokens} tokens, {result.threads} threads, peak {result.peak_gflops:.0f} GFLOP/s"
     )
-    for name, ratio in result["ratio"].items():
-        print(f"{name:40s} {result['seconds'][name]:8.3f} s {ratio:6.1f} x bound")
+    for name, ratio in result.ratio.items():
+        print(f"{name:40s} {result.seconds[name]:8.3f} s {ratio:6.1f} x bound")
 
 
 if __name__ == "__main__":

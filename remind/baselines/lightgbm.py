@@ -17,6 +17,7 @@ from remind.cohort import Cohort, Encoding, flat_table
 from remind.errors import InputError
 
 FILE = "model.txt"
+TREES_WITHOUT_VALIDATION = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def fit_lightgbm(
     booster = lightgbm.train(
         params,
         train,
-        config.trees if has_val else 250,
+        config.trees if has_val else min(config.trees, TREES_WITHOUT_VALIDATION),
         valid_sets=[val] if has_val else None,
         callbacks=[stopping] if has_val else None,
     )

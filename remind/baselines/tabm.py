@@ -8,7 +8,8 @@ sets an indicator.
 N patients, F flat columns (Q numeric), K members, C classes.
 """
 
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,11 +185,11 @@ def fit_tabm(
     Raises:
         InputError: the package is not installed.
     """
-    package = _package()
+    _packages()
     torch.manual_seed(seed)
     flat = Flat.fit(_numbers(encoding, cohort)[train_rows], seed)
     number_NQ, code_NX, cardinalities = inputs(encoding, cohort, flat)
-    bins = package.compute_bins(number_NQ[torch.from_numpy(train_rows)], n_bins=config.bins)
+    bins = _bins(number_NQ[torch.from_numpy(train_rows)], config.bins)
     network = _network(bins, cardinalities, len(encoding.classes), config)
     label_N = torch.from_numpy(cohort.label_N)
     _train(network, (number_NQ, code_NX, label_N), config, train_rows, val_rows, seed)
@@ -208,3 +209,118 @@ def inputs(encoding: Encoding, cohort: Cohort, flat: Flat) -> tuple[Tensor, Tens
         torch.from_numpy(code_NX),
         [2] * indicator_NX.shape[1] + [cardinality + 1 for cardinality in table.cardinalities],
     )
+
+
+def _packages() -> tuple[Any, Any]:
+    try:
+        import rtdl_num_embeddings
+        import tabm
+    except ImportError as error:
+        raise InputError(
+            'the method "tabm" needs the packages tabm and rtdl_num_embeddings: '
+            "pip install 'remind-med[tabm]'"
+        ) from error
+    return tabm, rtdl_num_embeddings
+
+
+def _nan_mean(number_NQ: np.ndarray) -> np.ndarray:
+    count_Q = (~np.isnan(number_NQ)).sum(0)
+    return np.nansum(number_NQ, axis=0) / count_Q.clip(1)
+
+
+def _numbers(encoding: Encoding, cohort: Cohort) -> np.ndarray:
+    table = flat_table(encoding, cohort)
+    return np.delete(table.x_NF, table.categorical, axis=1).astype(np.float64)
+
+
+def _cardinalities(encoding: Encoding, flat: Flat) -> list[int]:
+    categories = [
+        len(column.categories) + 2
+        for column in getattr(encoding.schemas.get("tabular"), "columns", ())
+        if column.kind == "categorical"
+    ]
+    return [2] * int(flat.has_missing_Q.sum()) + categories
+
+
+def _bins(number_NQ: Tensor, num_bins: int) -> list[Tensor]:
+    """Return the edges of every column; one without spread gets the interval around its value."""
+    _, embeddings = _packages()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*two bin edges.*")
+        spread_Q = (number_NQ != number_NQ[0]).any(0)
+        edges = embeddings.compute_bins(number_NQ[:, spread_Q], n_bins=num_bins)
+    found = iter(edges)
+    return [
+        next(found) if has_spread else number_NQ[0, q] + torch.tensor([-1.0, 1.0])
+        for q, has_spread in enumerate(spread_Q.tolist())
+    ]
+
+
+def _network(
+    bins: list[Tensor], cardinalities: list[int], num_classes: int, config: TabMConfig
+) -> nn.Module:
+    tabm, embeddings = _packages()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*two bin edges.*")
+        numbers = (
+            embeddings.PiecewiseLinearEmbeddings(
+                bins, config.embedding, activation=False, version="B"
+            )
+            if bins
+            else None
+        )
+        return tabm.TabM.make(
+            n_num_features=len(bins),
+            cat_cardinalities=cardinalities,
+            d_out=num_classes,
+            num_embeddings=numbers,
+            k=config.members,
+            n_blocks=config.layers,
+            d_block=config.width,
+            dropout=config.dropout,
+        )
+
+
+def _train(
+    network: nn.Module,
+    data: tuple[Tensor, Tensor, Tensor],
+    config: TabMConfig,
+    train_rows: np.ndarray,
+    val_rows: np.ndarray,
+    seed: int,
+) -> None:
+    """Minimize the mean of the members' losses; keep the epoch that is best in validation."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.lr, weight_decay=config.weight_decay
+    )
+    best, best_state, bad_epochs = float("inf"), network.state_dict(), 0
+    for epoch in range(config.epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(train_rows)
+        network.train()
+        for rows in torch.from_numpy(order).split(config.batch_size):
+            number_BQ, code_BX, label_B = (tensor[rows] for tensor in data)
+            logits_BKC = network(number_BQ, code_BX)
+            label_P = label_B.repeat_interleave(logits_BKC.shape[1])
+            optimizer.zero_grad()
+            F.cross_entropy(logits_BKC.flatten(0, 1), label_P).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+        if len(val_rows) == 0:
+            best_state = network.state_dict()
+            continue
+        loss = _validate(network, data, torch.from_numpy(val_rows))
+        bad_epochs = 0 if loss < best else bad_epochs + 1
+        if loss < best:
+            best = loss
+            best_state = {name: w.clone() for name, w in network.state_dict().items()}
+        if bad_epochs >= config.patience:
+            break
+    network.load_state_dict(best_state)
+
+
+def _validate(network: nn.Module, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> float:
+    number_NQ, code_NX, label_N = (tensor[rows] for tensor in data)
+    network.eval()
+    with torch.inference_mode():
+        prob_NC = network(number_NQ, code_NX).softmax(-1).mean(1)
+    return float(F.nll_loss(prob_NC.clamp_min(1e-12).log(), label_N))

@@ -42,8 +42,8 @@ class MemberLinear(nn.Module):
 class Pool(nn.Module):
     """Member readouts: h_k = b_k + sum over observed m of a_km * token_m + sum over absent m of a_km * n_m.
 
-    The signs a_km start random, so every member sees another combination of what the tokens say; n_m
-    tells it who is absent.
+    a_km starts as one normal number per member and modality, so every member trusts another mix of
+    modalities (TabM scales features so); n_m tells it who is absent.
 
     Args:
         width: D.
@@ -53,8 +53,8 @@ class Pool(nn.Module):
 
     def __init__(self, width: int, members: int, num_modalities: int) -> None:
         super().__init__()
-        sign_MKD = torch.randint(0, 2, (num_modalities, members, width)) * 2.0 - 1.0
-        self.factor_MKD = nn.Parameter(sign_MKD)
+        factor_MKD = torch.randn(num_modalities, members, 1).expand(-1, -1, width)
+        self.factor_MKD = nn.Parameter(factor_MKD.clone())
         self.absent_MD = nn.Parameter(torch.empty(num_modalities, width).uniform_(-0.03, 0.03))
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 

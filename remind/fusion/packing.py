@@ -1,8 +1,8 @@
 """Packed tokens: which rows of x_TD belong to which patient, without padding.
 
-The tokens of a batch lie one patient after the other. Whatever looks at a patient's own tokens only
-(attention, soft dispatch) works on *buckets*: patients with equally many tokens, side by side, are a
-dense (b, n, D) array that needs neither padding nor a mask.
+The tokens of a batch lie one patient after the other. Whatever looks at a patient's own tokens
+only (attention, soft dispatch) works on *buckets*: patients with equally many tokens, side by side,
+are a dense (b, n, D) array that needs neither padding nor a mask.
 
 T tokens; b patients of one bucket, n tokens of each.
 """

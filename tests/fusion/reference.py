@@ -1,7 +1,7 @@
 """Short plain oracles: what the fast paths of ``remind.fusion`` must equal, values and gradients.
 
-B patients, L tokens of a padded patient, T tokens, D width, H hidden, E experts, K experts per token,
-h heads.
+B patients, L tokens of a padded patient, T tokens, D width, H hidden, E experts, K experts per
+token, h heads.
 """
 
 import math

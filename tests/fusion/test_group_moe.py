@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remind.fusion import GroupContext, GroupMoE, MoEConfig, Packing
-from tests.fusion.reference import assert_same, batch, gradients, plain_moe
+from tests.fusion.reference import assert_same, batch, plain_moe
 
 COUNTS_G = torch.tensor([60, 20, 10])
 SMALL = MoEConfig(experts=4, top_k=2, hidden=6, rank=2)
@@ -45,7 +45,7 @@ def test_it_starts_as_a_plain_mixture_of_experts(sizes, top_k, gate, rank):
 
 @pytest.mark.parametrize("gate", ["none", "shared", "group"])
 def test_groups_are_routed_in_their_own_way(gate):
-    """The same tokens under another combination mix experts differently, once the group part is on."""
+    """The same tokens under another combination mix experts differently, with the group part on."""
     moe = make(replace(FULL, gate=gate), shaken=True)
     x_TD, packing, _ = batch([3, 2], 8)
     present = torch.tensor([[True, True, False, False, True]] * 2)

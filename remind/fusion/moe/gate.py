@@ -24,7 +24,8 @@ def entropy_gate(gate: str, shared_TE: Tensor, group_TE: Tensor) -> Tensor | flo
     The paper mixes the group's residual routing in by a gate of entropy whose exact form is not
     public (method 3.3). Two readings, and no gate:
 
-    - ``shared``: H(softmax(shared)) / log E. Where the shared router is undecided the group decides.
+    - ``shared``: H(softmax(shared)) / log E. Where the shared router is undecided the group
+      decides.
     - ``group``: 1 - H(softmax(group)) / log E. Where the group is decided it decides. Its product
       with group logits of zero has gradient zero, so group logits must not start at zero.
     - ``none``: 1.

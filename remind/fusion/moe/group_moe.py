@@ -1,7 +1,7 @@
 """GroupMoE: experts shared by all groups, composed by each group in its own way.
 
-T tokens, D width, H hidden, E experts, K experts per token, B patients, U combinations of the batch,
-G training groups, M modalities, R rank.
+T tokens, D width, H hidden, E experts, K experts per token, B patients, U combinations of the
+batch, G training groups, M modalities, R rank.
 """
 
 from dataclasses import dataclass
@@ -84,8 +84,8 @@ class GroupMoE(nn.Module):
         gates = top_k(softmax(x Phi + alpha(x) * (((x U) * c_g) V + c_g B)))
         out = sum_e gate_e * (f(x W1_e) * (1 + c_g W)) W2_e  [+ the shared expert of x]
 
-    with the group code c_g of ``GroupCode`` (method 3.3). Any of the 2^M combinations is served; the
-    cost grows with observed tokens times K, the parameters with E, M and G R.
+    with the group code c_g of ``GroupCode`` (method 3.3). Any of the 2^M combinations is served;
+    the cost grows with observed tokens times K, the parameters with E, M and G R.
 
     Args:
         width: D.

@@ -44,7 +44,7 @@ class SoftMoEConfig:
 
 
 class SoftGroupMoE(nn.Module):
-    """Soft mixture of experts with a residual routing matrix per group (method 3.3, the paper's form).
+    """Soft mixture of experts with a residual routing matrix per group: the paper's form.
 
     For the tokens X of one patient of group g, normalized to length 1:
 
@@ -52,10 +52,10 @@ class SoftGroupMoE(nn.Module):
         slot_e = sum_t softmax_t(logits)[t, e] X[t]
         out[t] = sum_e softmax_e(logits)[t, e] FFN_e(slot_e)
 
-    (Puigcerver et al. 2024, algorithm 1; arXiv:2603.00046, equations 7 and 8.) DeltaPhi is free, G D E
-    parameters; an unseen group has none and falls back to Phi. It starts at zero, or random with gate
-    ``group``, whose gradient is zero at zero. Training has two stages: ``set_stage(2)`` switches the
-    residuals on; before, they get no gradient.
+    (Method 3.3; Puigcerver et al. 2024, algorithm 1; arXiv:2603.00046, equations 7 and 8.)
+    DeltaPhi is free, G D E parameters; an unseen group has none and falls back to Phi. It starts at
+    zero, or random with gate ``group``, whose gradient is zero at zero. Training has two stages:
+    ``set_stage(2)`` switches the residuals on; before, they get no gradient.
 
     Args:
         width: D.

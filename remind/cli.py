@@ -1,0 +1,154 @@
+"""The command line: thin, no logic. Exit status 0 done, 2 the user's input is wrong, 1 anything else."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from remind.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Group-robust learning on cohorts whose patients lack modalities.",
+)
+
+COHORT_HELP = "a cohort.toml, its folder, or a built-in cohort (support2, synthetic)"
+CohortArgument = Annotated[str, typer.Argument(help=COHORT_HELP)]
+RunArgument = Annotated[Path, typer.Argument(help="a run folder")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, nothing else")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where the runs go; a demo there is replaced")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="fixes everything that is random")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Fit REMIND and gradient-boosted trees on the built-in cohort, and compare whom they serve."""
+    from remind.commands import run_demo
+
+    run_demo(out, [f"seed={seed}", *(settings or [])], Console())
+
+
+@app.command()
+def describe(cohort: CohortArgument, as_json: JsonOption = False) -> None:
+    """Show modalities, combinations, bands and the long tail of a cohort."""
+    from remind.cohort import describe as describe_cohort
+    from remind.sources import open_cohort
+    from remind.terminal import description
+
+    facts = describe_cohort(open_cohort(cohort))
+    _print(facts) if as_json else Console().print(description(facts))
+
+
+@app.command()
+def fit(
+    cohort: CohortArgument,
+    out: Annotated[Path, typer.Option(help="the run folder to write")],
+    method: Annotated[str, typer.Option(help="default, paper, transformer, lightgbm, tabm")] = (
+        "default"
+    ),
+    objective: Annotated[
+        str | None,
+        typer.Option(help="erm, reweight, paper, group_dro, cvar, long_tail_dro"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="fixes everything that is random")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a key of the run's config.toml"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted run")] = False,
+) -> None:
+    """Fit a method to a cohort and write a run folder."""
+    from remind.methods import find_method
+    from remind.terminal import fitted
+    from remind.training import fit_run, make_progress, with_overrides
+
+    chosen = find_method(method)
+    overrides = [f"seed={seed}", *(settings or [])]
+    if objective is not None:
+        overrides.insert(0, f"objective={objective}")
+    run = fit_run(
+        cohort,
+        chosen,
+        with_overrides(chosen.default_settings(), overrides),
+        out,
+        resume=resume,
+        progress=make_progress(f"fitting {method}"),
+    )
+    Console().print(fitted(run), soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how well a run serves common, rare and unseen combinations."""
+    from remind.commands import evaluate_run
+    from remind.methods import METHODS
+    from remind.terminal import evaluation as show
+    from remind.training import open_run
+
+    result = evaluate_run(open_run(run, METHODS), split)
+    if as_json:
+        _print(result)
+    else:
+        Console().print(show(result))
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    table: Annotated[str, typer.Argument(help="patients: the id and any modality columns")],
+    out: Annotated[Path, typer.Option(help="where predictions go: .csv, .csv.gz or .parquet")],
+) -> None:
+    """Predict for a table of patients, whatever is observed in them."""
+    from remind.commands import predict_table
+    from remind.methods import METHODS
+    from remind.training import open_run
+
+    num_patients, num_unseen = predict_table(open_run(run, METHODS), table, out)
+    Console().print(
+        f"{num_patients} patients predicted, {num_unseen} of them with a combination that "
+        f"training never saw: {out}",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not a usage error of the command line's parser
+            raise
+        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"remind: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(json.dumps(result, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()

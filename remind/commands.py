@@ -1,0 +1,102 @@
+"""What the commands do, apart from reading their arguments."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from remind.cohort import Bands, read_table_for_prediction
+from remind.errors import InputError
+from remind.evaluation import band_plot, band_table, evaluate
+from remind.evaluation.predictions import write_whole
+from remind.methods import METHODS
+from remind.sources import load_source
+from remind.terminal import bands_in_words, fitted
+from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
+
+DEMO_COHORT = "support2"
+DEMO_METHODS = ("default", "lightgbm")
+SPLITS = ("train", "val", "test")
+
+
+def evaluate_run(run: Run, split: str) -> dict[str, Any]:
+    """Evaluate a run on a split of the cohort it was fitted on, and keep the result in its folder.
+
+    Raises:
+        InputError: no such split, or the cohort is gone or has changed.
+    """
+    if split not in SPLITS:
+        raise InputError(f'split must be one of {", ".join(SPLITS)}, got "{split}"')
+    bands = Bands(head=run.settings.bands_head, medium=run.settings.bands_medium)
+    predictions = run.predictions(split, run.cohort())
+    result = evaluate(predictions, cohort=run.origin.name, bands=bands)
+    if run.folder is not None:
+        run.folder.write_evaluation(result)
+    return result
+
+
+def predict_table(run: Run, table: str, out: Path) -> tuple[int, int]:
+    """Predict for a table of patients and write the predictions.
+
+    Returns:
+        The numbers of patients, and of those with a combination that training never saw.
+
+    Raises:
+        InputError: the table does not fit the run, or the output has another suffix.
+    """
+    name = out.name.lower()
+    if not name.endswith((".csv", ".csv.gz", ".parquet")):
+        raise InputError(f"{out}: predictions are written as .csv, .csv.gz or .parquet: rename it")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
+    cohort = read_table_for_prediction(run.spec, table, encoding=run.encoding)
+    frame = run.predict(cohort)
+    columns = [column for column in frame if str(column).startswith("prob_")]
+    frame = frame[["id", *columns, "group", "n_train", "band"]]
+    frame = frame.rename(columns={"id": run.spec.cohort.id})
+    write_whole(out, lambda path: _write(frame, path, is_parquet=name.endswith(".parquet")))
+    return len(frame), int((frame["band"] == "unseen").sum())
+
+
+def run_demo(out: Path, overrides: list[str], console: Console) -> None:
+    """Fit our default and gradient-boosted trees on the built-in cohort, and compare them by band.
+
+    Args:
+        out: holds a run folder per method; those of an earlier demo are replaced.
+        overrides: ``key=value`` for our method; the seed holds for both.
+        console: where the result is shown.
+    """
+    cohort = load_source(DEMO_COHORT)
+    evaluations: dict[str, dict[str, Any]] = {}
+    for name in DEMO_METHODS:
+        method = METHODS[name]
+        keys = overrides if name == "default" else overrides[:1]
+        settings = with_overrides(method.default_settings(), keys)
+        folder = RunFolder(out / name)
+        if folder.is_run:
+            folder.clear()
+        console.print(f"fitting {name} on {DEMO_COHORT} ({len(cohort)} patients)")
+        run = fit_run(
+            cohort,
+            method,
+            settings,
+            folder.path,
+            progress=make_progress(name),
+            source=DEMO_COHORT,
+        )
+        console.print(fitted(run), soft_wrap=True)
+        evaluations[name] = evaluate_run(run, "test")
+    console.print(f"\n{DEMO_COHORT}: in-hospital death, {evaluations['default']['n']} test patients")
+    console.print(band_table(evaluations))
+    console.print(bands_in_words(evaluations["default"]["bands"]))
+    picture = out / "bands.svg"
+    band_plot(evaluations, picture)
+    console.print(f"the same as a picture: {picture}", soft_wrap=True)
+
+
+def _write(frame: pd.DataFrame, path: Path, *, is_parquet: bool) -> None:
+    if is_parquet:
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False)

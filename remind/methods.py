@@ -1,0 +1,77 @@
+"""Every method by its name on the command line: ours with its presets, and the peers."""
+
+from typing import Any
+
+from torch import nn
+
+from remind.baselines import LIGHTGBM, TABM
+from remind.cohort import Encoding
+from remind.errors import InputError, did_you_mean
+from remind.fusion import Model, ModelConfig
+from remind.training import Method, NeuralMethod, TrainConfig
+
+
+def _build(encoding: Encoding, num_classes: int, config: Any) -> nn.Module:
+    return Model(encoding, num_classes, config)
+
+
+DEFAULT = NeuralMethod(
+    name="default",
+    build=_build,
+    model_config=ModelConfig(),
+    train_config=TrainConfig(ema=0.99),
+)
+"""What was measured to be best (docs/research.md)."""
+
+PAPER = NeuralMethod(
+    name="paper",
+    build=_build,
+    model_config=ModelConfig(
+        fusion="transformer",
+        mixture="soft",
+        width=64,
+        hidden=64,
+        experts=128,
+        blocks=1,
+        gate="shared",
+        activation="gelu",
+    ),
+    train_config=TrainConfig(
+        epochs=24,
+        lr=1e-3,
+        weight_decay=5e-5,
+        schedule="step",
+        step_epochs=18,
+        batch_size=128,
+        patience=0,
+        selection="mean",
+    ),
+    objective="paper",
+)
+"""The paper's parts (method 3.3) at the width of a table; its widths presuppose image encoders."""
+
+TRANSFORMER = NeuralMethod(
+    name="transformer",
+    build=_build,
+    model_config=ModelConfig(
+        fusion="transformer", mixture="none", width=96, hidden=192, blocks=2, activation="gelu"
+    ),
+    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean"),
+)
+"""The plain neural baseline: a masked transformer, blind to groups."""
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (DEFAULT, PAPER, TRANSFORMER, LIGHTGBM, TABM)
+}
+
+
+def find_method(name: str) -> Method:
+    """Return the method of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in METHODS:
+        hint = did_you_mean(name, METHODS) or f" (there are {', '.join(METHODS)})"
+        raise InputError(f'no method "{name}"{hint}')
+    return METHODS[name]
