@@ -4,8 +4,9 @@
 
 Setting (method section 6): 4,096 patients x 20 modalities, 6 observed on average, width 128,
 16 experts, top-2, hidden 512, float32. The bound is the time that the needed multiplications take
-at the matmul peak measured in the same run: chosen pairs of observed tokens, two layers, one forward
-and two backward products. For the soft form the needed ones are one slot per patient and expert.
+at the matmul peak measured in the same run: chosen pairs of observed tokens, two layers, one
+forward and two backward products. For the soft form they are one slot per patient and expert.
+On a machine shared with other work set OMP_WAIT_POLICY=passive, or threads spin at each barrier.
 
 B patients, M modalities, T tokens, D width, E experts, K experts per token, P pairs.
 """

@@ -1,4 +1,7 @@
-"""The command line: thin, no logic. Exit status 0 done, 2 the user's input is wrong, 1 anything else."""
+"""The command line: thin, no logic.
+
+Exit status 0 done, 2 the user's input is wrong, 1 anything else.
+"""
 
 import json
 import sys

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -52,11 +53,12 @@ def predict_table(run: Run, table: str, out: Path) -> tuple[int, int]:
         raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
     cohort = read_table_for_prediction(run.spec, table, encoding=run.encoding)
     frame = run.predict(cohort)
-    columns = [column for column in frame if str(column).startswith("prob_")]
-    frame = frame[["id", *columns, "group", "n_train", "band"]]
-    frame = frame.rename(columns={"id": run.spec.cohort.id})
-    write_whole(out, lambda path: _write(frame, path, is_parquet=name.endswith(".parquet")))
-    return len(frame), int((frame["band"] == "unseen").sum())
+    kept = {column: column for column in frame if str(column).startswith("prob_")}
+    names = {"id": run.spec.cohort.id} | kept | {c: c for c in ("group", "n_train", "band")}
+    table_out = pd.DataFrame({name: frame[column] for column, name in names.items()})
+    write_whole(out, lambda path: _write(table_out, path, is_parquet=name.endswith(".parquet")))
+    num_unseen = int(np.count_nonzero(frame["band"].to_numpy() == "unseen"))
+    return len(frame), num_unseen
 
 
 def run_demo(out: Path, overrides: list[str], console: Console) -> None:
@@ -87,7 +89,9 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
         )
         console.print(fitted(run), soft_wrap=True)
         evaluations[name] = evaluate_run(run, "test")
-    console.print(f"\n{DEMO_COHORT}: in-hospital death, {evaluations['default']['n']} test patients")
+    console.print(
+        f"\n{DEMO_COHORT}: in-hospital death, {evaluations['default']['n']} test patients"
+    )
     console.print(band_table(evaluations))
     console.print(bands_in_words(evaluations["default"]["bands"]))
     picture = out / "bands.svg"

@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return ``'; did you mean "a" or "b"?'`` with the nearest options, or ``''`` if none is near."""
+    """Return ``'; did you mean "a" or "b"?'`` with the nearest options, '' if none is near."""
     near = difflib.get_close_matches(name, list(options), n=3, cutoff=0.5)
     if not near:
         return ""

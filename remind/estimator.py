@@ -166,8 +166,8 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
         roles = {_free("id", names): np.arange(len(frame)), _free("label", names): label_N}
         if groups is not None:
             roles[_free("groups", names)] = np.asarray(groups)
-        num_units = len(frame) if groups is None else len(np.unique(np.asarray(groups)))
-        val = self.val if self.val * num_units >= FEWEST_VALIDATED else 0.0
+        num_units = len(frame) if groups is None else pd.Series(np.asarray(groups)).nunique()
+        val = 0.0 if 0 < self.val * num_units < FEWEST_VALIDATED else self.val
         split = {"val": val, "test": 0.0, "seed": seed}
         return cohort_from_frame(frame.assign(**roles), self._spec(names, list(roles), split))
 
@@ -217,7 +217,7 @@ def _whole(seed: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

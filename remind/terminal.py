@@ -20,7 +20,9 @@ def fitted(run: Run) -> RenderableType:
         if history.health:
             lines.append(Text(f"group weights: {history.health}"))
     if run.folder is not None:
-        lines.append(Text(f"the run is in {run.folder.path}; next: remind evaluate {run.folder.path}"))
+        lines.append(
+            Text(f"the run is in {run.folder.path}; next: remind evaluate {run.folder.path}")
+        )
     return Group(*lines)
 
 
@@ -28,7 +30,9 @@ def evaluation(result: dict[str, Any]) -> RenderableType:
     """One evaluation: the band table, the worst group and what the bands mean."""
     worst = result["worst_group"]
     lines: list[RenderableType] = [
-        Text(f"{result['method']} on {result['cohort']}, split {result['split']}, n = {result['n']}"),
+        Text(
+            f"{result['method']} on {result['cohort']}, split {result['split']}, n = {result['n']}"
+        ),
         band_table({result["method"]: result}),
         Text(bands_in_words(result["bands"])),
     ]
@@ -60,8 +64,8 @@ def description(facts: dict[str, Any]) -> RenderableType:
         Text(f"{facts['name']}: {facts['num_patients']} patients, {facts['task']} ({classes})"),
         _modalities(facts["modalities"]),
         Text(
-            f"{facts['groups']['num']} combinations, {facts['groups']['num_train']} in training, worth "
-            f"{tail['effective_groups']:.1f} equally common ones; Gini {tail['gini']:.2f}"
+            f"{facts['groups']['num']} combinations, {facts['groups']['num_train']} in training, "
+            f"worth {tail['effective_groups']:.1f} equally common ones; Gini {tail['gini']:.2f}"
         ),
         _bands(facts["groups"]["bands"]),
         Text("most frequent combinations in training:"),

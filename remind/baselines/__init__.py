@@ -10,8 +10,6 @@ LIGHTGBM = FlatMethod(
     fit_flat=fit_lightgbm,
     load_flat=lambda folder, encoding, _: LightGBMPredictor.load(folder, encoding),
 )
-TABM = FlatMethod(
-    name="tabm", config=TabMConfig(), fit_flat=fit_tabm, load_flat=TabMPredictor.load
-)
+TABM = FlatMethod(name="tabm", config=TabMConfig(), fit_flat=fit_tabm, load_flat=TabMPredictor.load)
 
 __all__ = ["LIGHTGBM", "TABM", "FlatMethod", "LightGBMConfig", "TabMConfig"]

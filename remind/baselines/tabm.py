@@ -1,9 +1,9 @@
 """TabM on the flattened table: the strongest tabular deep learner known to us (package ``tabm``).
 
 Gorishniy et al. 2025, with piecewise-linear embeddings of numbers (version B) and the recipe of its
-authors: normal scores of quantiles, AdamW at 2e-3, the mean of the members' losses, early stopping on
-validation log loss. Left open there and filled here: a missing number becomes the training mean and
-sets an indicator.
+authors: normal scores of quantiles, AdamW at 2e-3, the mean of the members' losses, early stopping
+on validation log loss. Left open there and filled here: a missing number becomes the training mean
+and sets an indicator.
 
 N patients, F flat columns (Q numeric), K members, C classes.
 """
@@ -67,9 +67,7 @@ class Flat:
         quantiles: the fitted transformer.
     """
 
-    def __init__(
-        self, mean_Q: np.ndarray, has_missing_Q: np.ndarray, quantiles: QuantileTransformer
-    ) -> None:
+    def __init__(self, mean_Q: np.ndarray, has_missing_Q: np.ndarray, quantiles: Any) -> None:
         self.mean_Q = mean_Q
         self.has_missing_Q = has_missing_Q
         self.quantiles = quantiles
@@ -79,14 +77,10 @@ class Flat:
         """Learn means and quantiles from training rows, NaN where missing."""
         mean_Q = np.nan_to_num(_nan_mean(number_NQ))
         filled_NQ = np.where(np.isnan(number_NQ), mean_Q, number_NQ)
-        quantiles = QuantileTransformer(
-            n_quantiles=max(min(len(filled_NQ) // 30, 1000), 10),
-            output_distribution="normal",
-            subsample=None,
-        )
+        quantiles = _transformer(max(min(len(filled_NQ) // 30, 1000), 10))
         jitter_NQ = np.random.default_rng(seed).normal(0, JITTER, filled_NQ.shape)
         quantiles.fit(filled_NQ + jitter_NQ * filled_NQ.std(0).clip(1e-12))
-        return cls(mean_Q, np.isnan(number_NQ).any(0), quantiles)
+        return cls(mean_Q, np.asarray(np.isnan(number_NQ).any(0)), quantiles)
 
     def transform(self, number_NQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return scores float32 (N, Q) and indicators int64 (N, columns with missing values)."""
@@ -106,7 +100,7 @@ class Flat:
     @classmethod
     def load(cls, state: dict[str, np.ndarray]) -> Self:
         """The table of ``state``."""
-        quantiles = QuantileTransformer(output_distribution="normal", subsample=None)
+        quantiles = _transformer(len(state["references_P"]))
         quantiles.quantiles_ = state["quantiles_PQ"]
         quantiles.references_ = state["references_P"]
         quantiles.n_quantiles_, quantiles.n_features_in_ = state["quantiles_PQ"].shape
@@ -145,7 +139,9 @@ class TabMPredictor:
         with torch.inference_mode():
             parts = [
                 self.network(number_nQ, code_nX).softmax(-1).mean(1)
-                for number_nQ, code_nX in zip(number_NQ.split(4096), code_NX.split(4096), strict=True)
+                for number_nQ, code_nX in zip(
+                    number_NQ.split(4096), code_NX.split(4096), strict=True
+                )
             ]
         return torch.cat(parts).double().numpy()
 
@@ -154,7 +150,8 @@ class TabMPredictor:
         arrays = {f"flat.{name}": torch.from_numpy(a) for name, a in self.flat.state().items()}
         edges = {f"bins.{index}": edges for index, edges in enumerate(self.bins)}
         weights = {f"network.{name}": w for name, w in self.network.state_dict().items()}
-        save_file({**arrays, **edges, **weights}, folder / FILE)
+        tensors = {**arrays, **edges, **weights}
+        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / FILE)
 
     @classmethod
     def load(cls, folder: Path, encoding: Encoding, config: TabMConfig) -> Self:
@@ -208,6 +205,14 @@ def inputs(encoding: Encoding, cohort: Cohort, flat: Flat) -> tuple[Tensor, Tens
         torch.from_numpy(score_NQ),
         torch.from_numpy(code_NX),
         [2] * indicator_NX.shape[1] + [cardinality + 1 for cardinality in table.cardinalities],
+    )
+
+
+def _transformer(num_quantiles: int) -> Any:
+    """Return an unfitted transformer; Any, for its type is not complete."""
+    no_subsample: Any = None
+    return QuantileTransformer(
+        n_quantiles=num_quantiles, output_distribution="normal", subsample=no_subsample
     )
 
 

@@ -28,8 +28,8 @@ OUTER_QUANTILE = 0.002  # knots beyond it get its normal score, so that no outli
 class TabularEncoder(nn.Module):
     """One token per observed tabular modality.
 
-    The rows of a numeric column are low-rank, a function from the value to R^r and one matrix of the
-    column to R^D,
+    The rows of a numeric column are low-rank, a function from the value to R^r and one matrix of
+    the column to R^D,
 
         table[knot j] = (score_j slope + offset + sum_{i <= j} bend_i) P,
 
@@ -128,7 +128,7 @@ def _knots(columns: list[TabularColumn]) -> tuple[Tensor, Tensor]:
 
 
 def _sources(schema: TabularSchema, longest: int) -> Tensor:
-    """Return where each row of the table (R,) lies: numeric columns padded to J rows, then the rest."""
+    """Return where each row of the table (R,) lies: numeric columns padded to J, then the rest."""
     sources, numeric = [], 0
     rest = longest * sum(column.kind == "numeric" for column in schema.columns)
     for column in schema.columns:

@@ -5,7 +5,9 @@ multiplicity as weight. Rules, so that no interval says more than its data:
 
 - fewer than `MIN_PERSONS` persons have no interval;
 - a metric that is undefined in more than 5% of the resamples has none; else the percentiles are
-  over the resamples that define it.
+  over the resamples that define it;
+- the calibration error is biased upwards, in a resample once more than in the sample, so its
+  resamples are shifted to have the figure itself as their mean (and to lie above 0).
 """
 
 # R resamples, N rows, P persons, C classes
@@ -14,10 +16,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from remind.evaluation.metrics import METRICS
 from remind.evaluation.weighted import WEIGHTED
 
 MIN_PERSONS = 10
 MAX_UNDEFINED = 0.05
+BIASED = ("ece",)
 CHUNK_CELLS = 2_000_000
 
 
@@ -51,10 +55,12 @@ def intervals(
         {name: metric(label_N, prob_NC, weight_RN) for name, metric in WEIGHTED.items()}
         for weight_RN in resamples(person_N, num_persons, num_boot=num_boot, seed=seed)
     ]
-    return {
-        name: interval(np.concatenate([chunk[name] for chunk in chunks]), level)
-        for name in WEIGHTED
-    }
+    result = {}
+    for name in WEIGHTED:
+        value_R = np.concatenate([chunk[name] for chunk in chunks])
+        bounds = interval(centered(name, value_R, METRICS[name](label_N, prob_NC)), level)
+        result[name] = bounds and [max(bound, 0.0) for bound in bounds]
+    return result
 
 
 def interval(value_R: np.ndarray, level: float) -> list[float] | None:
@@ -64,6 +70,13 @@ def interval(value_R: np.ndarray, level: float) -> list[float] | None:
     tail = (1 - level) / 2
     low, high = np.quantile(value_R[~np.isnan(value_R)], [tail, 1 - tail])
     return [float(low), float(high)]
+
+
+def centered(name: str, value_R: np.ndarray, point: float | None) -> np.ndarray:
+    """Return the resamples, those of a metric in `BIASED` shifted to have `point` as their mean."""
+    if name not in BIASED or point is None:
+        return value_R
+    return value_R - (value_R.mean() - point)
 
 
 def enough_defined(value_R: np.ndarray) -> bool:

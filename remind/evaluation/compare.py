@@ -18,6 +18,7 @@ import pandas as pd
 from remind.errors import InputError, did_you_mean
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
+    centered,
     check_bootstrap,
     enough_defined,
     interval,
@@ -115,6 +116,7 @@ def _differences(
     result = {}
     for name in metrics:
         value_R = np.concatenate([chunk[name] for chunk in chunks])
+        value_R = centered(name, value_R, point[name]["difference"])
         result[name] = {**point[name], "ci": interval(value_R, level), "p": _p_value(value_R)}
     return result
 
@@ -128,8 +130,7 @@ def _point(pair: _Pair, name: str) -> dict[str, float | None]:
     }
     means = {side: _mean_if_all(side_values) for side, side_values in values.items()}
     left, right = means["reference"], means["other"]
-    undefined = left is None or right is None
-    return {**means, "difference": None if undefined else right - left}
+    return {**means, "difference": None if left is None or right is None else right - left}
 
 
 def _mean_if_all(values: Sequence[float | None]) -> float | None:
@@ -174,19 +175,21 @@ def _aligned(reference: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame
     for name, frame in (("reference", reference), ("other", other)):
         check_predictions(frame)
         for column in ("method", "split"):
-            if frame[column].nunique() > 1:
+            if len(frame[column].unique()) > 1:
                 raise InputError(f"compare takes one {column} per table, but {name} holds several")
-    several = max(reference["seed"].nunique(), other["seed"].nunique()) > 1
+    several = any(len(frame["seed"].unique()) > 1 for frame in (reference, other))
     keys = ["id", "seed"] if several else ["id"]
-    at = pd.MultiIndex.from_frame(other[keys]).get_indexer(
-        pd.MultiIndex.from_frame(reference[keys])
-    )
+    at = _keys(other, keys).get_indexer(_keys(reference, keys))
     if (at < 0).any() or len(reference) != len(other):
         raise InputError(
             f"compare needs the same {' and '.join(keys)} in both tables: {int((at < 0).sum())} of "
             f"{len(reference)} reference rows are not among the {len(other)} of the other"
         )
     return reference, other.iloc[at]
+
+
+def _keys(frame: pd.DataFrame, keys: Sequence[str]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([frame[key].to_numpy() for key in keys], names=keys)
 
 
 def _pair(reference: pd.DataFrame, other: pd.DataFrame) -> _Pair:

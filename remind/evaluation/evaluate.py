@@ -43,8 +43,8 @@ def evaluate(
     Every block (overall, head, medium, tail, unseen) holds ``n``, the metrics of `METRICS` and
     their bootstrap intervals ``ci``. A band without patients stays, with n = 0 and nulls.
     ``groups`` lists every group of the table, most common in training first; one with fewer than 20
-    patients has ``ci`` null. ``worst_group`` is the group with the highest log loss among those with at least
-    `min_worst` patients, the rule being said in its ``rule``; without such a group it is all nulls.
+    patients has ``ci`` null. ``worst_group`` is the group with the highest log loss among those
+    with at least `min_worst` patients, as its ``rule`` says; without such a group it is all nulls.
     ``averages`` holds both averages: over patients, and over the groups that define the metric.
 
     Args:
@@ -78,7 +78,7 @@ def evaluate(
         "bands": {"head": bands.head, "medium": bands.medium},
         "bootstrap": {"unit": "person", "num_boot": num_boot, "level": level, "seed": seed},
         "overall": overall,
-        **{band: block(predictions[predictions["band"] == band]) for band in BANDS},
+        **{band: block(predictions.loc[predictions["band"] == band]) for band in BANDS},
         "averages": {
             "patients": {name: overall[name] for name in ("n", *METRICS)},
             "groups": _average(groups),
@@ -110,11 +110,11 @@ def _groups(frame: pd.DataFrame, block: partial[dict[str, Any]]) -> list[dict[st
     """Every group with its metrics, most common in training first, then by name."""
     rows_of = frame.groupby("group").indices
     # Pooled folds have a count per fold: their mean over the patients.
-    n_train = frame.groupby("group")["n_train"].mean().round().to_dict()
+    n_train: Any = frame.groupby("group")["n_train"].mean()
     groups = [
         {
             "group": str(name),
-            "n_train": int(n_train[name]),
+            "n_train": round(n_train[name]),
             **values,
             "ci": block(frame.iloc[rows_of[name]])["ci"] if values["n"] >= MIN_PATIENTS else None,
         }
@@ -135,7 +135,7 @@ def _metrics_by_group(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
         | {"n": lambda label_N, row_N: len(row_N)},
         y_true=label_of(frame),
         y_pred=np.arange(len(frame)),
-        sensitive_features=frame["group"].to_numpy(),
+        sensitive_features=frame["group"].reset_index(drop=True),
     )
     table: Any = frame_of_metrics.by_group
     return {

@@ -41,6 +41,7 @@ def band_plot(evaluations: Evaluations, path: str | Path) -> None:
     with rc_context({"svg.hashsalt": "remind", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
         _draw(figure.subplots(), evaluations)
+        figure.legend(frameon=False, ncols=4, loc="outside upper right")
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
         write_whole(path, lambda temporary: figure.savefig(temporary, metadata=metadata))
 
@@ -54,12 +55,11 @@ def _draw(axes: Any, evaluations: Evaluations) -> None:
     axes.set_xlim(-0.5, len(ROWS) - 0.5)
     axes.axvline(0.5, color="0.8", linewidth=1)
     axes.set_ylabel(f"AUROC with {first['bootstrap']['level']:.0%} interval")
-    axes.set_xlabel(_band_legend(first["bands"]))
+    axes.set_xlabel(_band_legend(first["bands"]), fontsize="small", labelpad=8)
     axes.set_title(f"{first['cohort']}: how common and rare combinations are served", loc="left")
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=4, loc="best")
 
 
 def _draw_method(axes: Any, index: int, method: str, evaluation: Any, offset: float) -> None:
@@ -87,5 +87,5 @@ def _bounds(block: Any) -> list[float]:
 def _band_legend(bands: dict[str, int]) -> str:
     return (
         f"training patients with the same modalities: head > {bands['head']}, "
-        f"medium {bands['medium']}–{bands['head']}, tail < {bands['medium']}, unseen 0"
+        f"medium {bands['medium']}–{bands['head']}, tail 1–{bands['medium'] - 1}, unseen 0"
     )

@@ -1,6 +1,6 @@
 """Band tables: methods side by side on everyone and on each band, in a terminal or a document.
 
-A figure has three decimals; what is undefined is shown as "–".
+A figure has three decimals and no zero in front; what is undefined is shown as "–".
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ def band_table(evaluations: Evaluations) -> Table:
         InputError: no evaluation, or they are not of the same patients.
     """
     check_same_patients(evaluations)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("")
     table.add_column("n", justify="right")
     for method in evaluations:
-        table.add_column(f"{method}\nAUROC", justify="center")
+        table.add_column(f"{method}\nAUROC", justify="center", overflow="fold", min_width=11)
         for title in FIGURES.values():
             table.add_column("\n".join(title.rsplit(" ", 1)), justify="right", vertical="top")
     for row in ROWS:
@@ -92,4 +92,4 @@ def _interval(block: Mapping[str, Any]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return UNDEFINED if value is None else f"{value:.3f}"
+    return UNDEFINED if value is None else f"{value:.3f}".removeprefix("0")

@@ -1,4 +1,4 @@
-"""Tokens to fused tokens: attention inside a patient, and experts composed by the patient's group."""
+"""Tokens to predictions: attention inside a patient, experts composed by the patient's group."""
 
 from remind.fusion.attention import Attention
 from remind.fusion.config import ModelConfig

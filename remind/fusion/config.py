@@ -39,7 +39,7 @@ class ModelConfig:
     """
 
     fusion: str = "ensemble"
-    width: int = 192
+    width: int = 256
     embedding_rank: int = 16
     members: int = 16
     layers: int = 1
@@ -49,7 +49,7 @@ class ModelConfig:
     mixture: str = "group"
     experts: int = 8
     top_k: int = 2
-    hidden: int = 192
+    hidden: int = 128
     activation: str = "relu"
     rank: int = 8
     gate: str = "none"

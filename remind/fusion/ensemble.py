@@ -1,8 +1,8 @@
 """Ensemble fusion: K readouts per patient, each its own view of the observed tokens.
 
-A parameter-efficient ensemble (BatchEnsemble, Wen et al. 2020; TabM, Gorishniy et al. 2025) carried
-over from flat tables to sets of tokens: the members share encoders, experts and matrices, and differ
-in element-wise factors. Tokens are computed once, whatever K is.
+A parameter-efficient ensemble (BatchEnsemble, Wen et al. 2020; TabM, Gorishniy et al. 2025)
+carried over from flat tables to sets of tokens: the members share encoders, experts and matrices,
+and differ in element-wise factors. Tokens are computed once, whatever K is.
 
 T tokens, D width, B patients, K members, M modalities, C classes.
 """
@@ -40,7 +40,9 @@ class MemberLinear(nn.Module):
 
 
 class Pool(nn.Module):
-    """Member readouts: h_k = b_k + sum over observed m of a_km * token_m + sum over absent m of a_km * n_m.
+    """Member readouts of the tokens, and of who is absent.
+
+    h_k = b_k + sum over observed m of a_km * token_m + sum over absent m of a_km * n_m
 
     a_km starts as one normal number per member and modality, so every member trusts another mix of
     modalities (TabM scales features so); n_m tells it who is absent.

@@ -70,6 +70,8 @@ def mix_experts(
 def is_grouped_fast(x_TD: Tensor, w1_EDF: Tensor, num_pairs: int) -> bool:
     """Tell whether one grouped GEMM over all experts is possible and fast for these tensors."""
     _, width, columns = w1_EDF.shape
+    if not hasattr(F, "grouped_mm"):  # torch < 2.10
+        return False
     if width % 8 or columns % 16:  # rows of D, H and F must be multiples of 16 bytes
         return False
     if x_TD.is_cuda:
