@@ -104,3 +104,12 @@ def test_only_one_method_split_and_seed_at_a_time(make, limits, column):
     frame = make(4).assign(**{column: ["a", "a", "b", "b"]})
     with pytest.raises(InputError, match=f"predictions of one {column}, got 2: a, b; select one"):
         evaluate(frame, cohort="icu", bands=limits)
+
+
+def test_a_group_of_twenty_has_intervals_and_one_of_nineteen_has_none(make, limits):
+    frame = make(39).assign(group=["twenty"] * 20 + ["nineteen"] * 19, n_train=5)
+    groups = evaluate(frame, cohort="icu", bands=limits, num_boot=5)["groups"]
+    assert {group["group"]: group["ci"] is not None for group in groups} == {
+        "nineteen": False,
+        "twenty": True,
+    }

@@ -99,7 +99,7 @@ def kl(weights: Sequence[float], shares: Sequence[float]) -> float:
 
 
 def tilted(
-    shares: Sequence[float], risks: Sequence[float], radius: float, temperature: float = 1e-6
+    shares: Sequence[float], risks: Sequence[float], radius: float, temperature: float = 1e-12
 ) -> list[float]:
     """q proportional to p exp(b risk) with KL = radius or b = 1 / temperature, by halving."""
     low, high = 0.0, 1 / temperature
