@@ -49,7 +49,7 @@ lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/lint-imports --no-logo
 
 test: lint ## lint, types, import rules and the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadscope
 
 format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .

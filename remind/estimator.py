@@ -36,8 +36,8 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
     Args:
         modalities: name -> its columns; columns of none are not used. The columns of an array are
             x0, x1 and so on. None makes every column a modality of its own.
-        objective: key of `remind.objectives.OBJECTIVES`.
-        preset: "default", "paper" (SoftMoE by groups) or "transformer"; its objective is not taken.
+        objective: key of `remind.objectives.OBJECTIVES`; None takes the preset's own.
+        preset: "default", "paper" (SoftMoE by groups) or "transformer".
         settings: other settings, as `remind fit --set` takes them: ``{"epochs": 5}``.
         val: share of rows (of persons, with groups) that the best epoch is chosen by, in [0, 1),
             alike in class and frequency of combination. Where it comes to fewer than 20, none are
@@ -54,7 +54,7 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         modalities: Mapping[str, Sequence[str]] | None = None,
-        objective: str = "erm",
+        objective: str | None = None,
         preset: str = "default",
         settings: Mapping[str, Any] | None = None,
         val: float = 0.15,
@@ -141,7 +141,9 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
                     f'settings hold "{key}", which is a parameter of its own: '
                     f"give {key}=... instead"
                 )
-        values = {"objective": self.objective, **settings, "seed": seed}
+        values = {**settings, "seed": seed}
+        if self.objective is not None:  # first, for it brings its own options
+            values = {"objective": self.objective, **values}
         pairs = [f"{key}={_text(value)}" for key, value in values.items()]
         return with_overrides(METHODS[self.preset].default_settings(), pairs)
 

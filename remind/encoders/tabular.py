@@ -35,7 +35,8 @@ class TabularEncoder(nn.Module):
 
     where score_j is the normal score of the knot's training quantile. The bends start at zero: the
     model starts linear in the normal scores and bends where the data ask for it. A missing value
-    (inside an observed modality), a category and an unknown category have rows of their own.
+    (inside an observed modality), a category and an unknown category have rows of their own. That
+    of an unknown category is zero, for training never meets one: it adds nothing to the token.
 
     Args:
         schema: columns and knots of the training rows.
@@ -74,6 +75,8 @@ class TabularEncoder(nn.Module):
         self.project_NrD = _uniform(len(numeric), rank, width, fan_in=num_columns * rank)
         num_other = schema.num_rows - sum(column.num_rows for column in numeric)
         self.other_rows = _uniform(num_other, width, fan_in=9 * num_columns)
+        unknown = [column.unknown_row for column in schema.columns if column.kind == "categorical"]
+        self.other_rows.data[self.source_R[unknown] - kind_NJ.numel()] = 0.0
 
     def table(self) -> Tensor:
         """Return the rows (R, D) of all columns."""
@@ -85,7 +88,8 @@ class TabularEncoder(nn.Module):
 
     def forward(self, values: TabularBatch, present_BM: Tensor) -> Tokens:
         """Encode the observed modalities of a batch."""
-        has_columns_M = torch.zeros_like(present_BM[0]).index_fill(0, self.column_modality_C, True)
+        has_columns_M = present_BM.new_zeros(self.num_modalities)
+        has_columns_M = has_columns_M.index_fill(0, self.column_modality_C, True)
         owner_T, modality_T = observed(present_BM & has_columns_M)
         owner_V, column_V = present_BM[:, self.column_modality_C].nonzero(as_tuple=True)
         row_V = values.row_BC[owner_V, column_V].long()

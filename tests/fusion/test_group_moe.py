@@ -75,8 +75,9 @@ def test_the_group_part_can_leave_its_start(gate):
     moe = make(replace(SMALL, gate=gate, balance=0, shrinkage=0))
     x_TD, packing, context = batch(SIZES, 8)
     moe(x_TD, packing, context).x_TD.square().sum().backward()
-    assert moe.router.up_RE.grad.abs().sum() > 0
-    assert moe.router.bias_RE.grad.abs().sum() > 0
+    for parameter in (moe.router.up_RE, moe.router.bias_RE):
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
 
 
 def test_permuting_patients_permutes_outputs():
@@ -103,6 +104,7 @@ def test_an_unseen_group_is_its_set_of_modalities():
     assert out_TD.isfinite().all()
     assert torch.equal(out_TD, moe(x_TD, packing, unseen).x_TD)
     assert not torch.allclose(out_TD, moe(x_TD, packing, seen).x_TD)
+    assert moe.code is not None
     moe.code.delta_GR.data[1] = 0
     torch.testing.assert_close(out_TD, moe(x_TD, packing, seen).x_TD)
 
@@ -117,6 +119,7 @@ def penalty(moe: GroupMoE, **weights: float) -> Tensor:
 def test_shrinkage_is_harder_on_small_groups():
     """lambda * sum of ||delta_g||^2 * mean count / n_g, with mean count 30."""
     moe = make(SMALL, shaken=True)
+    assert moe.code is not None
     square_G = moe.code.delta_GR.square().sum(1)
     expected = 0.5 * (square_G[0] / 2 + square_G[1] * 1.5 + square_G[2] * 3)
     torch.testing.assert_close(penalty(moe, shrinkage=0.5), expected)

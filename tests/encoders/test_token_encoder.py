@@ -1,0 +1,84 @@
+"""Tokens of all kinds: one per observed modality, sorted by patient and there by modality."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from remind.cohort import Batch
+from remind.encoders import TabularEncoder, TokenEncoder, VectorEncoder
+from tests.encoders.make import (
+    plain_tokens,
+    random_batch,
+    random_presence,
+    spoil_unobserved,
+    tabular_schema,
+    vector_schema,
+)
+from tests.fusion.reference import assert_same
+
+
+def make() -> TokenEncoder:
+    """A float64 encoder of both kinds, its zeros filled."""
+    torch.manual_seed(0)
+    schemas = {"tabular": tabular_schema(), "vector": vector_schema()}
+    encoder = TokenEncoder(schemas, width=5, num_modalities=4, rank=3).double()
+    for parameter in encoder.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return encoder
+
+
+def padded(encoder: TokenEncoder, batch: Batch) -> Tensor:
+    """Tokens (B, M, D), in slots whether observed or not; unobserved ones mean nothing."""
+    tabular_encoder, vector_encoder = encoder.kinds["tabular"], encoder.kinds["vector"]
+    assert isinstance(tabular_encoder, TabularEncoder)
+    assert isinstance(vector_encoder, VectorEncoder)
+    vector = batch.values["vector"]
+    x_BMD = list(plain_tokens(tabular_encoder, batch).unbind(1))
+    for linear, name, m in zip(vector_encoder.maps, ("ecg", "mri"), (1, 3), strict=True):
+        x_BMD[m] = vector[name] @ linear.weight.mT + linear.bias
+    return torch.stack(x_BMD, dim=1) + encoder.modality_MD
+
+
+@settings(max_examples=25, deadline=None)
+@given(num_patients=st.integers(1, 6), seed=st.integers(0, 999))
+def test_packed_equals_padded(num_patients, seed):
+    """Sorted by patient, there by modality; values and the gradients of all parameters."""
+    encoder = make()
+    batch = random_batch(random_presence(num_patients, seed), seed)
+    tokens = encoder(batch)
+    owner_T, modality_T = batch.present_BM.nonzero(as_tuple=True)
+    assert torch.equal(tokens.owner_T, owner_T)
+    assert torch.equal(tokens.modality_T, modality_T)
+    expected = padded(encoder, batch)[batch.present_BM]
+    assert_same(tokens.x_TD, expected, list(encoder.parameters()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(num_patients=st.integers(1, 6), seed=st.integers(0, 999))
+def test_what_was_not_observed_cannot_matter(num_patients, seed):
+    """NaN, infinity and wild rows in unobserved modalities change no token and no gradient."""
+    encoder = make()
+    batch = random_batch(random_presence(num_patients, seed), seed)
+    x_TD = encoder(batch).x_TD
+    spoilt_TD = encoder(spoil_unobserved(batch)).x_TD
+    assert torch.equal(spoilt_TD, x_TD)
+    assert_same(spoilt_TD, x_TD, list(encoder.parameters()))
+
+
+def test_patients_without_any_token_have_none():
+    """An empty batch and a batch of absent modalities give no tokens, and no error."""
+    encoder = make()
+    for num_patients in (0, 3):
+        tokens = encoder(random_batch(torch.zeros(num_patients, 4, dtype=torch.bool), 0))
+        assert tokens.x_TD.shape == (0, 5)
+        assert len(tokens.owner_T) == len(tokens.modality_T) == 0
+
+
+def test_one_kind_alone_is_served():
+    """A cohort may hold vectors only; two of them lie patient by patient."""
+    encoder = TokenEncoder({"vector": vector_schema()}, width=5, num_modalities=4).double()
+    present_BM = torch.tensor([[False, True, False, True], [False, False, False, True]])
+    tokens = encoder(random_batch(present_BM, 0))
+    assert tokens.owner_T.tolist() == [0, 0, 1]
+    assert tokens.modality_T.tolist() == [1, 3, 3]

@@ -1,0 +1,302 @@
+"""The model from batch to logits: laws that hold for every fusion and every mixture.
+
+B patients, M modalities, D width, L tokens of a padded patient, G training groups.
+"""
+
+import re
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
+from remind.errors import InputError
+from remind.fusion import GroupContext
+from remind.fusion.config import FUSIONS, MIXTURES, ModelConfig
+from remind.fusion.mixture import FeedForward
+from remind.fusion.model import Model
+from remind.fusion.moe import SoftGroupMoE
+from remind.fusion.transformer import Block, TransformerFusion
+from tests.encoders.make import (
+    MODALITIES,
+    random_batch,
+    random_presence,
+    select,
+    spoil_unobserved,
+    tabular_schema,
+    vector_schema,
+)
+from tests.fusion.reference import assert_same, gradients, pad
+
+SMALL = ModelConfig(
+    width=8, embedding_rank=3, members=3, heads=2, experts=4, hidden=6, rank=2, layers=1, blocks=2
+)
+CONFIGS = [
+    replace(SMALL, fusion=fusion, mixture=mixture) for fusion, mixture in product(FUSIONS, MIXTURES)
+]
+PATTERNS = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=bool)
+GROUPS = Groups.fit(PATTERNS.repeat([9, 5, 2, 1], axis=0), MODALITIES)
+
+
+def encoding(groups: Groups = GROUPS) -> Encoding:
+    """Two tabular and two vector modalities."""
+    schemas = {"tabular": tabular_schema(), "vector": vector_schema()}
+    return Encoding(modalities=MODALITIES, classes=("0", "1", "2"), groups=groups, schemas=schemas)
+
+
+def make(config: ModelConfig, *, shaken: bool = True, of: Encoding | None = None) -> Model:
+    """A float64 model without dropout and with its residuals on, its zeros filled if ``shaken``."""
+    torch.manual_seed(0)
+    model = Model(of or encoding(), 3, config).double().eval()
+    model.on_epoch(1, 2)
+    if shaken:
+        for parameter in model.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def patients(num_patients: int = 12, seed: int = 0) -> Batch:
+    """Patients of seen and unseen combinations, with one who is observed in nothing."""
+    present_BM = random_presence(num_patients, seed)
+    present_BM[:4], present_BM[4] = torch.from_numpy(PATTERNS), False
+    return random_batch(present_BM, seed, GROUPS)
+
+
+def num_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: f"{config.fusion}-{config.mixture}")
+def config(request) -> ModelConfig:
+    """Every fusion with every mixture."""
+    return request.param
+
+
+def test_gradient_reaches_every_parameter(config):
+    """No part of the model is dead, in the logits or in the penalty."""
+    model = make(config)
+    out = model(patients(60))
+    result = torch.cat([out.logits_BKC.flatten(), out.penalty[None]])
+    names = [name for name, _ in model.named_parameters()]
+    found = zip(names, gradients(result, list(model.parameters())), strict=True)
+    assert [name for name, gradient in found if not gradient.abs().sum() > 0] == []
+
+
+def test_what_was_not_observed_cannot_matter(config):
+    """NaN, infinity and wild rows in unobserved modalities change no prediction and no gradient."""
+    model, batch = make(config), patients()
+    out, spoilt = model(batch), model(spoil_unobserved(batch))
+    assert torch.equal(spoilt.logits_BKC, out.logits_BKC)
+    assert torch.equal(spoilt.penalty, out.penalty)
+    assert_same(spoilt.logits_BKC, out.logits_BKC, list(model.parameters()))
+
+
+def test_a_patient_does_not_depend_on_the_batch(config):
+    """Another order gives another order, and a batch of one gives its row of the big batch."""
+    model, batch = make(config), patients()
+    logits_BKC = model(batch).logits_BKC
+    assert logits_BKC.shape == (12, 3 if config.fusion == "ensemble" else 1, 3)
+    order_B = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(select(batch, order_B)).logits_BKC, logits_BKC[order_B])
+    alone = [model(select(batch, torch.tensor([b]))).logits_BKC for b in range(12)]
+    torch.testing.assert_close(torch.cat(alone), logits_BKC)
+    assert model(select(batch, torch.arange(0))).logits_BKC.shape == (0, *logits_BKC.shape[1:])
+
+
+def test_the_order_of_modalities_is_a_matter_of_names(config):
+    """Other places for the modalities, with their parameters moved along: the same predictions."""
+    place_M = torch.tensor([1, 0, 3, 2])  # tabular ones stay in order, as the schema lists them
+    inverse_M = place_M.argsort()
+    old = encoding()
+    tabular, vector = (
+        replace(
+            schema,
+            **{
+                part: tuple(
+                    replace(item, **{axis: int(place_M[getattr(item, axis)])})
+                    for item in getattr(schema, part)
+                )
+            },
+        )
+        for schema, part, axis in (
+            (old.schemas["tabular"], "columns", "modality"),
+            (old.schemas["vector"], "modalities", "index"),
+        )
+    )
+    groups = replace(GROUPS, patterns_GM=GROUPS.patterns_GM[:, inverse_M])
+    new = replace(old, groups=groups, schemas={"tabular": tabular, "vector": vector})
+    model, renamed = make(config), make(config, of=new)
+    state = {
+        name: value[inverse_M] if re.search(r"_M[A-Z]+$", name) else value
+        for name, value in model.state_dict().items()
+    }
+    renamed.load_state_dict(state)
+    batch = patients()
+    moved = replace(batch, present_BM=batch.present_BM[:, inverse_M])
+    torch.testing.assert_close(renamed(moved), model(batch))
+
+
+def test_an_unseen_combination_has_a_finite_repeatable_prediction(config):
+    """So has a patient observed in nothing; both in a batch of seen and unseen ones."""
+    model, batch = make(config), patients()
+    assert (batch.group_B == -1).any()
+    assert (batch.group_B >= 0).any()
+    logits_BKC = model(batch).logits_BKC
+    assert logits_BKC.isfinite().all()
+    assert torch.equal(model(batch).logits_BKC, logits_BKC)
+
+
+def test_a_seen_group_has_a_residual_that_an_unseen_one_lacks(config):
+    """Without its group id the same patient is predicted from the set alone, if groups matter."""
+    model, batch = make(config), patients()
+    nameless = replace(batch, group_B=torch.full_like(batch.group_B, -1))
+    moved_B = (model(batch).logits_BKC - model(nameless).logits_BKC).abs().amax((1, 2)) > 1e-9
+    expected_B = (batch.group_B >= 0) & (config.mixture != "none")
+    assert torch.equal(moved_B, expected_B)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("modulation", [False, True])
+def test_at_the_start_the_group_mixture_is_blind_to_groups(fusion, modulation):
+    """Its group part adds nothing until it is trained: rank 8 predicts what rank 0 does."""
+    group = make(replace(SMALL, fusion=fusion, rank=8, modulation=modulation), shaken=False)
+    blind = make(replace(SMALL, fusion=fusion, rank=0), shaken=False)
+    missing, unexpected = blind.load_state_dict(group.state_dict(), strict=False)
+    assert missing == []
+    assert any("code" in name for name in unexpected)
+    batch = patients()
+    torch.testing.assert_close(group(batch).logits_BKC, blind(batch).logits_BKC)
+
+
+def padded_transformer(fusion: TransformerFusion, x_TD: Tensor, owner_T: Tensor) -> Tensor:
+    """Logits (B, C) on patients padded to the longest, the readout first, with key padding."""
+    num_patients = int(owner_T[-1]) + 1
+    x_BLD, keep_BL = pad(fusion.token_norm(x_TD), owner_T)
+    x_BLD = torch.cat([fusion.readout_D.expand(num_patients, 1, -1), x_BLD], dim=1)
+    keep_BL = F.pad(keep_BL, (1, 0), value=True)
+    for block in fusion.blocks:
+        assert isinstance(block, Block)
+        x_BLD = x_BLD + padded_self_attention(block, block.attention_norm(x_BLD), keep_BL)
+        assert isinstance(block.mixture, FeedForward)
+        experts = block.mixture.network
+        hidden_BLH = F.relu(block.mixture_norm(x_BLD) @ experts.w1_EDF[0])
+        x_BLD = x_BLD + hidden_BLH @ experts.w2_EHD[0]
+    return fusion.head(fusion.norm(x_BLD[:, 0]))
+
+
+def padded_self_attention(block: Block, x_BLD: Tensor, keep_BL: Tensor) -> Tensor:
+    """The attention of torch itself, batch first."""
+    x_LBD, attention = x_BLD.transpose(0, 1), block.attention
+    out_LBD, _ = F.multi_head_attention_forward(
+        x_LBD,
+        x_LBD,
+        x_LBD,
+        x_LBD.shape[-1],
+        attention.num_heads,
+        attention.qkv.weight,
+        attention.qkv.bias,
+        None,
+        None,
+        False,
+        0.0,
+        attention.out.weight,
+        attention.out.bias,
+        key_padding_mask=~keep_BL,
+        need_weights=False,
+    )
+    return out_LBD.transpose(0, 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 9))
+def test_the_packed_transformer_equals_a_padded_one(sizes, seed):
+    """Values and the gradients of tokens and all parameters."""
+    model = make(replace(SMALL, fusion="transformer", mixture="none"))
+    present_BM = torch.arange(4) < torch.tensor(sizes)[:, None]
+    batch = random_batch(present_BM, seed, GROUPS)
+    tokens = model.encoder(batch)
+    out, _ = model.fusion(tokens, GroupContext.from_batch(present_BM, batch.group_B))
+    assert isinstance(model.fusion, TransformerFusion)
+    expected = padded_transformer(model.fusion, tokens.x_TD, tokens.owner_T)
+    assert_same(out.squeeze(1), expected, [tokens.x_TD, *model.fusion.parameters()])
+
+
+def test_the_ensemble_readout_is_its_formula():
+    """h_k = b_k + sum over observed a_km token_m + sum over absent a_km n_m, padded and in turn."""
+    model, batch = make(replace(SMALL, layers=0, blocks=0, mixture="none")), patients()
+    tokens = model.encoder(batch)
+    context = GroupContext.from_batch(batch.present_BM, batch.group_B)
+    pool = model.fusion.pool
+    x_BMD = pool.absent_MD.repeat(len(batch), 1, 1)
+    x_BMD[tokens.owner_T, tokens.modality_T] = tokens.x_TD
+    h_BKD = (x_BMD[:, :, None] * pool.factor_MKD).sum(1) + pool.bias_KD
+    assert_same(pool(tokens, context), h_BKD, [tokens.x_TD, *pool.parameters()])
+
+
+def test_dropout_acts_in_training_only(config):
+    """Two passes differ in training; the residuals of the paper's mixture wait for half of it."""
+    model, batch = make(replace(config, dropout=0.5)), patients()
+    torch.testing.assert_close(model(batch), model(batch))
+    model.train()
+    assert not torch.allclose(model(batch).logits_BKC, model(batch).logits_BKC)
+    stages = []
+    for epoch in range(4):
+        model.on_epoch(epoch, 4)
+        stages += [int(part.stage) for part in model.modules() if isinstance(part, SoftGroupMoE)]
+    assert stages == ([1] * 4 + [2] * 4 if config.mixture == "soft" else [])
+
+
+def test_parameters_do_not_grow_with_the_number_of_possible_combinations(config):
+    """A modality more costs the same at 4 and at 63; a group costs its residuals and no more."""
+
+    def size(num_modalities: int, num_groups: int) -> int:
+        vectors = [
+            VectorModality(name=f"v{m}", index=m, mean=(0.0,), std=(1.0,))
+            for m in range(num_modalities)
+        ]
+        names = tuple(vector.name for vector in vectors)
+        bits_GM = np.arange(1, num_groups + 1)[:, None] >> np.arange(num_modalities) & 1
+        groups = Groups.fit(bits_GM.astype(bool), names)
+        schemas = {"vector": VectorSchema(modalities=tuple(vectors))}
+        of = Encoding(modalities=names, classes=("0", "1"), groups=groups, schemas=schemas)
+        return num_parameters(Model(of, 2, config))
+
+    assert size(64, 3) - size(63, 3) == size(5, 3) - size(4, 3) > 0
+    residual = {"none": 0, "group": config.rank, "soft": config.width * config.experts}
+    assert size(4, 15) - size(4, 3) == 12 * config.blocks * residual[config.mixture]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"fusion": "ensembel"},
+            'fusion must be one of ensemble, transformer, got "ensembel"; did you mean "ensemble"?',
+        ),
+        (
+            {"mixture": "moe"},
+            'mixture must be one of none, group, soft, got "moe"',
+        ),
+        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"embedding_rank": 0}, "embedding_rank must be at least 1, got 0"),
+        ({"members": 0}, "members must be at least 1, got 0"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        ({"layers": -1}, "layers must be at least 0, got -1"),
+        ({"blocks": -1}, "blocks must be at least 0, got -1"),
+        ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0"),
+        ({"dropout": float("nan")}, "dropout must be in [0, 1), got nan"),
+        ({"fusion": "transformer", "heads": 3}, "heads must divide width 8, got 3"),
+        ({"top_k": 5}, "top_k must be in 1..4, got 5"),
+        ({"activation": "glu"}, 'activation must be one of silu, gelu, relu, swiglu, got "glu"'),
+    ],
+)
+def test_wrong_values_are_refused(change, sentence):
+    """The error is one sentence that names the value and what it may be."""
+    with pytest.raises(InputError, match="^" + re.escape(sentence)):
+        replace(SMALL, **change)
