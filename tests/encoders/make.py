@@ -107,10 +107,10 @@ def select(batch: Batch, rows: Tensor) -> Batch:
 
 
 def spoil_unobserved(batch: Batch) -> Batch:
-    """The same patients with rubbish where nothing was observed: wild rows, NaN and infinity."""
+    """The same patients with rubbish where nothing was observed: other rows, NaN and infinity."""
     tabular = batch.values["tabular"]
     hidden_BC = ~batch.present_BM[:, tabular_schema().column_modality_C]
-    row_BC = torch.where(hidden_BC, 2**30, tabular.row_BC)
+    row_BC = torch.where(hidden_BC, tabular_schema().num_rows - 2, tabular.row_BC)
     frac_BC = tabular.frac_BC.masked_fill(hidden_BC, torch.nan)
     vectors = {
         name: batch.values["vector"][name].masked_fill(~batch.present_BM[:, m : m + 1], rubbish)

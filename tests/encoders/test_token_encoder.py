@@ -57,7 +57,7 @@ def test_packed_equals_padded(num_patients, seed):
 @settings(max_examples=20, deadline=None)
 @given(num_patients=st.integers(1, 6), seed=st.integers(0, 999))
 def test_what_was_not_observed_cannot_matter(num_patients, seed):
-    """NaN, infinity and wild rows in unobserved modalities change no token and no gradient."""
+    """NaN, infinity and other rows in unobserved modalities change no token and no gradient."""
     encoder = make()
     batch = random_batch(random_presence(num_patients, seed), seed)
     x_TD = encoder(batch).x_TD

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remind.fusion import Attention, GroupContext, GroupMoE, Packing, SoftGroupMoE
+from remind.fusion.mixture import FeedForward
 from remind.fusion.moe.activations import Activation
+from remind.fusion.transformer import Block, TransformerFusion
 
 
 def loop_experts(
@@ -83,6 +85,45 @@ def padded_soft_moe(
         dim=1,
     )
     return (logits.softmax(-1) @ y_BED)[keep_BL]
+
+
+def padded_transformer(fusion: TransformerFusion, x_TD: Tensor, owner_T: Tensor) -> Tensor:
+    """Logits (B, C) on patients padded to the longest, the readout first, with key padding."""
+    num_patients = int(owner_T[-1]) + 1
+    x_BLD, keep_BL = pad(fusion.token_norm(x_TD), owner_T)
+    x_BLD = torch.cat([fusion.readout_D.expand(num_patients, 1, -1), x_BLD], dim=1)
+    keep_BL = F.pad(keep_BL, (1, 0), value=True)
+    for block in fusion.blocks:
+        assert isinstance(block, Block)
+        x_BLD = x_BLD + padded_self_attention(block, block.attention_norm(x_BLD), keep_BL)
+        assert isinstance(block.mixture, FeedForward)
+        experts = block.mixture.network
+        hidden_BLH = F.relu(block.mixture_norm(x_BLD) @ experts.w1_EDF[0])
+        x_BLD = x_BLD + hidden_BLH @ experts.w2_EHD[0]
+    return fusion.head(fusion.norm(x_BLD[:, 0]))
+
+
+def padded_self_attention(block: Block, x_BLD: Tensor, keep_BL: Tensor) -> Tensor:
+    """The attention of torch itself, batch first."""
+    x_LBD, attention = x_BLD.transpose(0, 1), block.attention
+    out_LBD, _ = F.multi_head_attention_forward(
+        x_LBD,
+        x_LBD,
+        x_LBD,
+        x_LBD.shape[-1],
+        attention.num_heads,
+        attention.qkv.weight,
+        attention.qkv.bias,
+        None,
+        None,
+        False,
+        0.0,
+        attention.out.weight,
+        attention.out.bias,
+        key_padding_mask=~keep_BL,
+        need_weights=False,
+    )
+    return out_LBD.transpose(0, 1)
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -10,19 +10,17 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
 from remind.errors import InputError
 from remind.fusion import GroupContext
 from remind.fusion.config import FUSIONS, MIXTURES, ModelConfig
-from remind.fusion.mixture import FeedForward
 from remind.fusion.model import Model
 from remind.fusion.moe import SoftGroupMoE
-from remind.fusion.transformer import Block, TransformerFusion
+from remind.fusion.transformer import TransformerFusion
 from tests.encoders.make import (
     MODALITIES,
     random_batch,
@@ -32,7 +30,7 @@ from tests.encoders.make import (
     tabular_schema,
     vector_schema,
 )
-from tests.fusion.reference import assert_same, gradients, pad
+from tests.fusion.reference import assert_same, gradients, padded_transformer
 
 SMALL = ModelConfig(
     width=8, embedding_rank=3, members=3, heads=2, experts=4, hidden=6, rank=2, layers=1, blocks=2
@@ -89,12 +87,23 @@ def test_gradient_reaches_every_parameter(config):
 
 
 def test_what_was_not_observed_cannot_matter(config):
-    """NaN, infinity and wild rows in unobserved modalities change no prediction and no gradient."""
+    """Rubbish in unobserved modalities changes no prediction, no penalty and no gradient."""
     model, batch = make(config), patients()
     out, spoilt = model(batch), model(spoil_unobserved(batch))
     assert torch.equal(spoilt.logits_BKC, out.logits_BKC)
     assert torch.equal(spoilt.penalty, out.penalty)
     assert_same(spoilt.logits_BKC, out.logits_BKC, list(model.parameters()))
+
+
+def test_the_penalty_is_the_sum_over_blocks(config):
+    """Every block's mixture counts; only the group mixture has something to add."""
+    model, found = make(config), []
+    for block in model.fusion.blocks:
+        block.mixture.register_forward_hook(lambda part, given, out: found.append(out.penalty))
+    penalty = model(patients()).penalty
+    torch.testing.assert_close(penalty, found[0] + found[1])
+    assert len(found) == config.blocks == 2
+    assert (min(found) > 0) == (config.mixture == "group")
 
 
 def test_a_patient_does_not_depend_on_the_batch(config):
@@ -174,45 +183,6 @@ def test_at_the_start_the_group_mixture_is_blind_to_groups(fusion, modulation):
     torch.testing.assert_close(group(batch).logits_BKC, blind(batch).logits_BKC)
 
 
-def padded_transformer(fusion: TransformerFusion, x_TD: Tensor, owner_T: Tensor) -> Tensor:
-    """Logits (B, C) on patients padded to the longest, the readout first, with key padding."""
-    num_patients = int(owner_T[-1]) + 1
-    x_BLD, keep_BL = pad(fusion.token_norm(x_TD), owner_T)
-    x_BLD = torch.cat([fusion.readout_D.expand(num_patients, 1, -1), x_BLD], dim=1)
-    keep_BL = F.pad(keep_BL, (1, 0), value=True)
-    for block in fusion.blocks:
-        assert isinstance(block, Block)
-        x_BLD = x_BLD + padded_self_attention(block, block.attention_norm(x_BLD), keep_BL)
-        assert isinstance(block.mixture, FeedForward)
-        experts = block.mixture.network
-        hidden_BLH = F.relu(block.mixture_norm(x_BLD) @ experts.w1_EDF[0])
-        x_BLD = x_BLD + hidden_BLH @ experts.w2_EHD[0]
-    return fusion.head(fusion.norm(x_BLD[:, 0]))
-
-
-def padded_self_attention(block: Block, x_BLD: Tensor, keep_BL: Tensor) -> Tensor:
-    """The attention of torch itself, batch first."""
-    x_LBD, attention = x_BLD.transpose(0, 1), block.attention
-    out_LBD, _ = F.multi_head_attention_forward(
-        x_LBD,
-        x_LBD,
-        x_LBD,
-        x_LBD.shape[-1],
-        attention.num_heads,
-        attention.qkv.weight,
-        attention.qkv.bias,
-        None,
-        None,
-        False,
-        0.0,
-        attention.out.weight,
-        attention.out.bias,
-        key_padding_mask=~keep_BL,
-        need_weights=False,
-    )
-    return out_LBD.transpose(0, 1)
-
-
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5), seed=st.integers(0, 9))
 def test_the_packed_transformer_equals_a_padded_one(sizes, seed):
@@ -246,10 +216,10 @@ def test_dropout_acts_in_training_only(config):
     model.train()
     assert not torch.allclose(model(batch).logits_BKC, model(batch).logits_BKC)
     stages = []
-    for epoch in range(4):
-        model.on_epoch(epoch, 4)
+    for epoch in range(6):
+        model.on_epoch(epoch, 6)
         stages += [int(part.stage) for part in model.modules() if isinstance(part, SoftGroupMoE)]
-    assert stages == ([1] * 4 + [2] * 4 if config.mixture == "soft" else [])
+    assert stages == ([1] * 6 + [2] * 6 if config.mixture == "soft" else [])
 
 
 def test_parameters_do_not_grow_with_the_number_of_possible_combinations(config):
