@@ -33,8 +33,9 @@ class TabularEncoder(nn.Module):
 
         table[knot j] = (score_j slope + offset + sum_{i <= j} bend_i) P,
 
-    where score_j is the normal score of the knot's training quantile. The bends start at zero: the
-    model starts linear in the normal scores and bends where the data ask for it. A missing value
+    where score_j is the normal score of the knot's place among the knots (its training quantile,
+    where no two quantiles coincide). The bends start at zero: the model starts linear in the normal
+    scores and bends where the data ask for it. A missing value
     (inside an observed modality), a category and an unknown category have rows of their own. That
     of an unknown category is zero, for training never meets one: it adds nothing to the token.
 
