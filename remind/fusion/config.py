@@ -19,6 +19,8 @@ class ModelConfig:
         width: of tokens, D.
         embedding_rank: width of the embedding of one number before it enters its token, r.
         members: implicit ensemble members of fusion "ensemble", K.
+        group_pooling: whether a combination weighs the tokens of its modalities in its own way
+            before fusion "ensemble" sums them.
         layers: dense layers of fusion "ensemble" before its blocks.
         blocks: blocks of fusion; each has one mixture of experts.
         heads: attention heads of fusion "transformer".
@@ -42,6 +44,7 @@ class ModelConfig:
     width: int = 256
     embedding_rank: int = 16
     members: int = 16
+    group_pooling: bool = False
     layers: int = 1
     blocks: int = 1
     heads: int = 8
@@ -62,6 +65,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_one_of(FUSIONS, fusion=self.fusion)
         check_one_of(MIXTURES, mixture=self.mixture)
+        if self.group_pooling and not self.rank:
+            raise InputError("group_pooling needs a group code: set rank to at least 1, got 0")
         check_at_least(1, width=self.width, embedding_rank=self.embedding_rank)
         check_at_least(1, members=self.members, heads=self.heads)
         check_at_least(0, layers=self.layers, blocks=self.blocks)

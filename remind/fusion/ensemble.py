@@ -16,6 +16,7 @@ from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
+from remind.fusion.moe.code import GroupCode
 from remind.fusion.packing import Packing
 
 
@@ -72,6 +73,32 @@ class Pool(nn.Module):
         return pooled_BKD + absent_UKD[context.combo_B] + self.bias_KD
 
 
+class GroupFactors(nn.Module):
+    """Tokens times factors that the patient's combination chooses: its own way to weigh modalities.
+
+    token_m * (1 + c_g . F_m), with the group code c_g of ``GroupCode``. F starts at zero, so all
+    combinations start alike; an unseen one has the set part of the code.
+
+    Args:
+        config: of the model.
+        num_modalities: M.
+        counts_G: training patients of every group.
+    """
+
+    def __init__(self, config: ModelConfig, *, num_modalities: int, counts_G: Tensor) -> None:
+        super().__init__()
+        self.shrinkage = config.shrinkage
+        self.code = GroupCode(num_modalities, counts_G, config.rank)
+        self.factor_MR = nn.Parameter(torch.zeros(num_modalities, config.rank))
+
+    def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tokens, Tensor]:
+        """Return the tokens with their factors, and the penalty."""
+        factor_UM = 1 + self.code(context) @ self.factor_MR.T
+        factor_T = factor_UM[context.combo_of(tokens.owner_T), tokens.modality_T]
+        penalty = self.shrinkage * self.code.shrinkage()
+        return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
+
+
 class MemberBlock(nn.Module):
     """h + Mixture(LN h): a member's readout through the experts that its patient's group composes.
 
@@ -111,6 +138,11 @@ class EnsembleFusion(nn.Module):
     ) -> None:
         super().__init__()
         width, members = config.width, config.members
+        self.factors = (
+            GroupFactors(config, num_modalities=num_modalities, counts_G=counts_G)
+            if config.group_pooling
+            else None
+        )
         self.pool = Pool(width, members, num_modalities)
         self.layers = nn.ModuleList(MemberLinear(width, members) for _ in range(config.layers))
         self.blocks = nn.ModuleList(
@@ -124,12 +156,15 @@ class EnsembleFusion(nn.Module):
 
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
         """Return logits (B, K, C) and the penalty."""
+        penalty = tokens.x_TD.new_zeros(())
+        if self.factors is not None:
+            tokens, penalty = self.factors(tokens, context)
         x_BKD = self.dropout(F.relu(self.pool(tokens, context)))
         for layer in self.layers:
             x_BKD = self.dropout(F.relu(layer(x_BKD)))
         num_patients, members, _ = x_BKD.shape
         patient_B = torch.arange(num_patients, device=x_BKD.device)
-        packing, penalty = Packing.of(patient_B.repeat_interleave(members)), x_BKD.new_zeros(())
+        packing = Packing.of(patient_B.repeat_interleave(members))
         for block in self.blocks:
             x_BKD, more = block(x_BKD, packing, context)
             penalty = penalty + more

@@ -38,6 +38,7 @@ SMALL = ModelConfig(
 CONFIGS = [
     replace(SMALL, fusion=fusion, mixture=mixture) for fusion, mixture in product(FUSIONS, MIXTURES)
 ]
+CONFIGS.append(replace(SMALL, group_pooling=True))
 PATTERNS = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=bool)
 GROUPS = Groups.fit(PATTERNS.repeat([9, 5, 2, 1], axis=0), MODALITIES)
 
@@ -70,7 +71,9 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: f"{config.fusion}-{config.mixture}")
+@pytest.fixture(
+    params=CONFIGS, ids=lambda c: f"{c.fusion}-{c.mixture}" + "-pooling" * c.group_pooling
+)
 def config(request) -> ModelConfig:
     """Every fusion with every mixture."""
     return request.param
@@ -95,14 +98,16 @@ def test_what_was_not_observed_cannot_matter(config):
     assert_same(spoilt.logits_BKC, out.logits_BKC, list(model.parameters()))
 
 
-def test_the_penalty_is_the_sum_over_blocks(config):
-    """Every block's mixture counts; only the group mixture has something to add."""
+def test_the_penalty_is_the_sum_over_parts(config):
+    """Every block's mixture counts, and group pooling; only what knows groups adds something."""
     model, found = make(config), []
     for block in model.fusion.blocks:
         block.mixture.register_forward_hook(lambda part, given, out: found.append(out.penalty))
+    if config.group_pooling:
+        model.fusion.factors.register_forward_hook(lambda part, given, out: found.append(out[1]))
     penalty = model(patients()).penalty
-    torch.testing.assert_close(penalty, found[0] + found[1])
-    assert len(found) == config.blocks == 2
+    torch.testing.assert_close(penalty, torch.stack(found).sum())
+    assert len(found) == config.blocks + config.group_pooling
     assert (min(found) > 0) == (config.mixture == "group")
 
 
@@ -239,7 +244,8 @@ def test_parameters_do_not_grow_with_the_number_of_possible_combinations(config)
 
     assert size(64, 3) - size(63, 3) == size(5, 3) - size(4, 3) > 0
     residual = {"none": 0, "group": config.rank, "soft": config.width * config.experts}
-    assert size(4, 15) - size(4, 3) == 12 * config.blocks * residual[config.mixture]
+    parts = config.blocks * residual[config.mixture] + config.group_pooling * config.rank
+    assert size(4, 15) - size(4, 3) == 12 * parts
 
 
 @pytest.mark.parametrize(
