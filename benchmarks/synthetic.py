@@ -64,7 +64,9 @@ def contenders(methods: Sequence[str], objectives: Sequence[str]) -> dict[str, S
     plain = METHODS["transformer"].default_settings()
     all_settings = {
         BASELINE: with_overrides(plain, ["objective=erm"]),
-        "none+erm": with_overrides(default, ["mixture=none", "objective=erm"]),
+        "none+erm": with_overrides(
+            default, ["mixture=none", "group_pooling=false", "objective=erm"]
+        ),
     } | {f"default+{name}": with_overrides(default, [f"objective={name}"]) for name in objectives}
     return {
         name: settings

@@ -29,6 +29,7 @@ PAPER = NeuralMethod(
     model_config=ModelConfig(
         fusion="transformer",
         mixture="soft",
+        group_pooling=False,
         width=64,
         hidden=64,
         experts=128,
@@ -54,7 +55,13 @@ TRANSFORMER = NeuralMethod(
     name="transformer",
     build=_build,
     model_config=ModelConfig(
-        fusion="transformer", mixture="none", width=96, hidden=192, blocks=2, activation="gelu"
+        fusion="transformer",
+        mixture="none",
+        group_pooling=False,
+        width=96,
+        hidden=192,
+        blocks=2,
+        activation="gelu",
     ),
     train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean"),
 )

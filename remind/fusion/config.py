@@ -44,7 +44,7 @@ class ModelConfig:
     width: int = 256
     embedding_rank: int = 16
     members: int = 16
-    group_pooling: bool = False
+    group_pooling: bool = True
     layers: int = 1
     blocks: int = 1
     heads: int = 8
@@ -65,7 +65,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_one_of(FUSIONS, fusion=self.fusion)
         check_one_of(MIXTURES, mixture=self.mixture)
-        if self.group_pooling and not self.rank:
+        if self.fusion == "ensemble" and self.group_pooling and not self.rank:
             raise InputError("group_pooling needs a group code: set rank to at least 1, got 0")
         check_at_least(1, width=self.width, embedding_rank=self.embedding_rank)
         check_at_least(1, members=self.members, heads=self.heads)

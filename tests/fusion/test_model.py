@@ -33,7 +33,16 @@ from tests.encoders.make import (
 from tests.fusion.reference import assert_same, gradients, padded_transformer
 
 SMALL = ModelConfig(
-    width=8, embedding_rank=3, members=3, heads=2, experts=4, hidden=6, rank=2, layers=1, blocks=2
+    width=8,
+    embedding_rank=3,
+    members=3,
+    group_pooling=False,
+    heads=2,
+    experts=4,
+    hidden=6,
+    rank=2,
+    layers=1,
+    blocks=2,
 )
 CONFIGS = [
     replace(SMALL, fusion=fusion, mixture=mixture) for fusion, mixture in product(FUSIONS, MIXTURES)
