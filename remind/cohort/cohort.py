@@ -3,8 +3,8 @@
 # N patients, M modalities
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from remind.cohort import checks
 from remind.cohort.columns import as_text, read_ids, read_labels, read_splits
 from remind.cohort.kinds import KINDS
+from remind.cohort.kinds.reading import Reading
 from remind.cohort.schema import CohortSpec, load_spec
 from remind.cohort.split import split_by_fractions
 from remind.cohort.tables import (
@@ -44,6 +45,8 @@ class Cohort:
         person: (N,) rows of one person share a value.
         values: modality -> raw values of its kind.
         present_NM: whether each modality is observed, bool.
+        invalid: modality -> a sentence for each of its values that was invalid and counts as
+            missing, for cohorts whose cohort.toml says so.
     """
 
     spec: CohortSpec
@@ -54,6 +57,7 @@ class Cohort:
     person: np.ndarray
     values: dict[str, Any]
     present_NM: np.ndarray
+    invalid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -190,10 +194,7 @@ def _labelled(spec: CohortSpec, table: Table) -> Cohort:
     person = (
         ids if spec.cohort.group_by is None else read_ids(table, spec.cohort.group_by, "group_by")
     )
-    values = {
-        name: KINDS[modality.kind].read(name, modality, table, None)
-        for name, modality in spec.modalities.items()
-    }
+    values, invalid = _read(spec, table, ids, list(spec.modalities), None)
     present_NM = _present(spec, values)
     checks.someone_is_observed(table, ids, present_NM)
     split = _split(spec, table, person, label_N, present_NM)
@@ -208,6 +209,7 @@ def _labelled(spec: CohortSpec, table: Table) -> Cohort:
         person=person,
         values=values,
         present_NM=present_NM,
+        invalid=invalid,
     )
 
 
@@ -216,15 +218,7 @@ def _unlabelled(
 ) -> Cohort:
     ids = read_ids(table, spec.cohort.id, "id")
     checks.unique_ids(table, spec.cohort.id, ids)
-    values = {}
-    for name, modality in spec.modalities.items():
-        kind, schema = KINDS[modality.kind], encoding.schemas[modality.kind]
-        is_there = name in modalities
-        values[name] = (
-            kind.read(name, modality, table, schema)
-            if is_there
-            else kind.absent(name, modality, len(table), schema)
-        )
+    values, invalid = _read(spec, table, ids, modalities, encoding)
     present_NM = _present(spec, values)
     checks.someone_is_observed(table, ids, present_NM)
     return Cohort(
@@ -236,7 +230,37 @@ def _unlabelled(
         person=ids,
         values=values,
         present_NM=present_NM,
+        invalid=invalid,
     )
+
+
+def _read(
+    spec: CohortSpec,
+    table: Table,
+    ids: np.ndarray,
+    modalities: Sequence[str],
+    encoding: "Encoding | None",
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Values of every modality, unobserved where the table lacks it, and what was invalid."""
+    values: dict[str, Any] = {}
+    invalid: dict[str, tuple[str, ...]] = {}
+    for name, modality in spec.modalities.items():
+        kind = KINDS[modality.kind]
+        schema = None if encoding is None else encoding.schemas[modality.kind]
+        if name not in modalities:
+            values[name] = kind.absent(name, modality, len(table), schema)
+            continue
+        reading = Reading(
+            modality=name,
+            table=table,
+            ids=ids,
+            is_training=encoding is None,
+            policy=modality.on_invalid,
+        )
+        values[name] = kind.read(reading, modality, schema)
+        if reading.invalid:
+            invalid[name] = tuple(reading.invalid)
+    return values, invalid
 
 
 def _present(spec: CohortSpec, values: dict[str, Any]) -> np.ndarray:

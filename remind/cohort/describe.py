@@ -8,6 +8,7 @@ import numpy as np
 
 from remind.cohort.cohort import Cohort
 from remind.cohort.groups import BAND_NAMES, Bands, Groups
+from remind.cohort.kinds import KINDS
 
 NUM_LISTED = 10
 
@@ -76,6 +77,8 @@ def _modalities(cohort: Cohort) -> list[dict[str, Any]]:
             "observed": observed / len(cohort),
             "n": observed,
             "columns": list(modality.feature_columns),
+            "facts": KINDS[modality.kind].describe(cohort.values[name]),
+            "invalid": list(cohort.invalid.get(name, ())),
         }
         for (name, modality), observed in zip(
             cohort.spec.modalities.items(), observed_M, strict=True

@@ -81,7 +81,9 @@ class Encoding:
         names = cohort.spec.modality_names
         indices = {name: m for m, name in enumerate(names)}
         schemas = {
-            kind: KINDS[kind].fit(raws, indices, rows, max_bins)
+            kind: KINDS[kind].fit(
+                raws, {name: cohort.spec.modalities[name] for name in raws}, indices, rows, max_bins
+            )
             for kind, raws in raws_by_kind(cohort).items()
         }
         groups = Groups.fit(cohort.present_NM[rows], names, bands)

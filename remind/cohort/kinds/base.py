@@ -8,21 +8,25 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from remind.cohort.tables import Table
+from remind.cohort.kinds.reading import Policy, Reading
 
 # N patients, M modalities, F flat columns
 
 
 class ModalitySpec(BaseModel):
-    """One `[modalities.<name>]` section of cohort.toml."""
+    """One `[modalities.<name>]` section of cohort.toml.
+
+    `on_invalid`: whether an invalid value is an error, or the modality unobserved for its patient.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     kind: str
+    on_invalid: Policy = "error"
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
-        """The table's columns that hold this modality."""
+        """The columns of the cohort's table that hold this modality; none if it has its own."""
         raise NotImplementedError
 
 
@@ -54,8 +58,8 @@ class Kind(ABC):
     spec: ClassVar[type[ModalitySpec]]
 
     @abstractmethod
-    def read(self, modality: str, spec: Any, table: Table, schema: Any | None) -> Any:
-        """Raw values from the table; `schema` holds what training found, None finds out."""
+    def read(self, reading: Reading, spec: Any, schema: Any | None) -> Any:
+        """Raw values of a modality; `schema` holds what training found, None finds out."""
 
     @abstractmethod
     def absent(self, modality: str, spec: Any, num_rows: int, schema: Any) -> Any:
@@ -74,10 +78,26 @@ class Kind(ABC):
         """Bytes that change whenever a value changes."""
 
     @abstractmethod
+    def describe(self, raw: Any) -> dict[str, Any]:
+        """What one needs to know before training, as JSON: counts, ranges, lengths."""
+
+    @abstractmethod
     def fit(
-        self, raws: Mapping[str, Any], indices: Mapping[str, int], rows: np.ndarray, max_bins: int
+        self,
+        raws: Mapping[str, Any],
+        specs: Mapping[str, Any],
+        indices: Mapping[str, int],
+        rows: np.ndarray,
+        max_bins: int,
     ) -> Any:
-        """The schema of these modalities, from the given (training) rows only."""
+        """The schema of these modalities, from the given (training) rows only.
+
+        Args:
+            raws, specs: by name of the modality.
+            indices: of each in the cohort's modalities.
+            rows: of training patients.
+            max_bins: most intervals between knots of a number.
+        """
 
     @abstractmethod
     def encode(self, schema: Any, raws: Mapping[str, Any], present_NM: np.ndarray) -> Any:
@@ -85,7 +105,10 @@ class Kind(ABC):
 
     @abstractmethod
     def batch(self, encoded: Any, rows: np.ndarray) -> Any:
-        """The encoded values of some rows: arrays, or dicts and dataclasses of them."""
+        """The encoded values of some rows: arrays, or dicts and dataclasses of them.
+
+        An array has a leading axis of patients, or of items beside an array of their owners.
+        """
 
     @abstractmethod
     def flat(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns:

@@ -22,8 +22,10 @@ from pydantic import Field, field_validator
 from remind.cohort.columns import ColumnKind, number_text, read_feature, text_hash
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
 from remind.cohort.kinds.knots import interpolate, knots_of
-from remind.cohort.tables import Table
+from remind.cohort.kinds.reading import Reading
 from remind.errors import InputError
+
+NUM_FREQUENT = 5
 
 
 class TabularSpec(ModalitySpec):
@@ -121,13 +123,13 @@ class Tabular(Kind):
     spec = TabularSpec
 
     def read(
-        self, modality: str, spec: TabularSpec, table: Table, schema: TabularSchema | None
+        self, reading: Reading, spec: TabularSpec, schema: TabularSchema | None
     ) -> pd.DataFrame:
         known: dict[str, ColumnKind] = {}
         if schema is not None:
             known = {column.name: column.kind for column in schema.columns}
         return pd.DataFrame(
-            {name: read_feature(table, name, known.get(name)) for name in spec.columns}
+            {name: read_feature(reading.table, name, known.get(name)) for name in spec.columns}
         )
 
     def absent(
@@ -146,9 +148,13 @@ class Tabular(Kind):
             yield name.encode()
             yield _digest_column(_column(raw, name))
 
+    def describe(self, raw: pd.DataFrame) -> dict[str, Any]:
+        return {"columns": {name: _facts(_column(raw, name)) for name in raw.columns}}
+
     def fit(
         self,
         raws: Mapping[str, pd.DataFrame],
+        specs: Mapping[str, TabularSpec],
         indices: Mapping[str, int],
         rows: np.ndarray,
         max_bins: int,
@@ -200,6 +206,18 @@ class Tabular(Kind):
             for item in data["columns"]
         )
         return TabularSchema(columns=tuple(TabularColumn(**item) for item in as_tuples))
+
+
+def _facts(series: pd.Series) -> dict[str, Any]:
+    """Kind, share of missing values, and range or most frequent categories of a column."""
+    facts: dict[str, Any] = {"missing": float(series.isna().mean())}
+    if _is_numeric(series):
+        seen = series.dropna()
+        low, middle, high = seen.quantile([0, 0.5, 1]).tolist() if len(seen) else (None,) * 3
+        return {"type": "numeric", **facts, "min": low, "median": middle, "max": high}
+    counts = {str(name): int(num) for name, num in series.value_counts().items() if num}
+    frequent = dict(list(counts.items())[:NUM_FREQUENT])
+    return {"type": "categorical", **facts, "num_categories": len(counts), "frequent": frequent}
 
 
 def _column(raw: pd.DataFrame, name: str) -> pd.Series:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
+from remind.cohort.kinds.reading import Reading
 from remind.cohort.tables import Table
 from remind.errors import InputError
 
@@ -67,16 +68,15 @@ class Vector(Kind):
     name = "vector"
     spec = VectorSpec
 
-    def read(
-        self, modality: str, spec: VectorSpec, table: Table, schema: VectorSchema | None
-    ) -> np.ndarray:
+    def read(self, reading: Reading, spec: VectorSpec, schema: VectorSchema | None) -> np.ndarray:
+        table = reading.table
         column = table.data[spec.column].combine_chunks()
         rows, vectors = (
             _from_lists(table, spec.column, column)
             if _is_list(column.type)
             else _from_files(table, spec.column)
         )
-        dim = _find(schema, modality).dim if schema else None
+        dim = _find(schema, reading.modality).dim if schema else None
         return _spread(table, spec.column, rows, vectors, dim)
 
     def absent(
@@ -94,9 +94,15 @@ class Vector(Kind):
         yield str(raw.shape[1]).encode()
         yield np.where(np.isnan(raw), np.float32(np.nan), raw + np.float32(0)).tobytes()
 
+    def describe(self, raw: np.ndarray) -> dict[str, Any]:
+        seen = raw[self.present(raw)]
+        low, high = (float(seen.min()), float(seen.max())) if seen.size else (None, None)
+        return {"length": raw.shape[1], "min": low, "max": high}
+
     def fit(
         self,
         raws: Mapping[str, np.ndarray],
+        specs: Mapping[str, VectorSpec],
         indices: Mapping[str, int],
         rows: np.ndarray,
         max_bins: int,

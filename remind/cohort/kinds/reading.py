@@ -1,0 +1,112 @@
+"""What a modality kind reads from: the cohort's table, or a long table of its own."""
+
+# N patients, V rows of a long table
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from remind.cohort.columns import as_text, read_ids
+from remind.cohort.tables import (
+    Table,
+    column_names,
+    find_files,
+    read_columns,
+    require_columns,
+    source_name,
+)
+from remind.errors import InputError
+
+Policy = Literal["error", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """One modality that is being read.
+
+    Args:
+        modality: its name.
+        table: of the cohort, a row per patient.
+        ids: of the patients (N,), in the order of the table.
+        is_training: False for a table to predict, where a modality may be absent.
+        policy: what an invalid value means: an error, or that the modality is unobserved.
+        invalid: a sentence for each value that the policy "missing" passed over.
+    """
+
+    modality: str
+    table: Table
+    ids: np.ndarray
+    is_training: bool = True
+    policy: Policy = "error"
+    invalid: list[str] = field(default_factory=list)
+
+    def reject(self, sentence: str) -> None:
+        """Refuse a value, or note that it counts as missing.
+
+        Raises:
+            InputError: the policy is "error".
+        """
+        if self.policy == "error":
+            raise InputError(
+                f'{sentence} (or set on_invalid = "missing" in [modalities.{self.modality}])'
+            )
+        self.invalid.append(sentence)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LongTable:
+    """Rows of a long table that belong to patients of the cohort.
+
+    Args:
+        table: its columns; V rows.
+        patient_V: row of the patient in the cohort, int64; -1 for someone else's row.
+    """
+
+    table: Table
+    patient_V: np.ndarray
+
+
+def read_long(
+    reading: Reading, file: str, id_column: str, columns: Sequence[str]
+) -> LongTable | None:
+    """Read a long table that lies beside the cohort's table.
+
+    Args:
+        reading: of the modality.
+        file: a path or glob, relative to the folder of the cohort.
+        id_column: the patient of each row.
+        columns: the others to read, all of which must be there.
+
+    Returns:
+        None if a table to predict has no such file beside it: the modality is unobserved.
+
+    Raises:
+        InputError: it cannot be read, lacks a column or an id, or has no row of any patient.
+    """
+    folder = reading.table.folder
+    is_glob = any(sign in file for sign in "*?[")
+    is_there = any(folder.glob(file)) if is_glob else (folder / file).exists()
+    if not reading.is_training and not is_there:
+        return None
+    files = find_files(file, folder)
+    names = column_names(files)
+    asked_by = f"[modalities.{reading.modality}]"
+    require_columns(names, [id_column, *columns], source_name([str(f) for f in files]), asked_by)
+    table = read_columns(files, [id_column, *columns], folder)
+    patient_V = _rows_of(read_ids(table, id_column, "id"), reading.ids)
+    if reading.is_training and not (patient_V >= 0).any():
+        raise InputError(
+            f'{table.source}: no id in its column "{id_column}" is that of a patient of '
+            f"{reading.table.source}: give both tables the same ids"
+        )
+    return LongTable(table=table, patient_V=patient_V)
+
+
+def _rows_of(ids_V: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Position of each id among those of the patients, -1 if it is not there."""
+    if ids_V.dtype.kind == "i" and ids.dtype.kind == "i":
+        return pd.Index(ids).get_indexer(pd.Index(ids_V))
+    return pd.Index(as_text(ids)).get_indexer(pd.Index(as_text(ids_V)))
