@@ -254,6 +254,7 @@ def _read(
             modality=name,
             table=table,
             ids=ids,
+            id_column=spec.cohort.id,
             is_training=encoding is None,
             policy=modality.on_invalid,
         )

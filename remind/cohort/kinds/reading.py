@@ -31,6 +31,7 @@ class Reading:
         modality: its name.
         table: of the cohort, a row per patient.
         ids: of the patients (N,), in the order of the table.
+        id_column: the column that holds them.
         is_training: False for a table to predict, where a modality may be absent.
         policy: what an invalid value means: an error, or that the modality is unobserved.
         invalid: a sentence for each value that the policy "missing" passed over.
@@ -39,6 +40,7 @@ class Reading:
     modality: str
     table: Table
     ids: np.ndarray
+    id_column: str
     is_training: bool = True
     policy: Policy = "error"
     invalid: list[str] = field(default_factory=list)
