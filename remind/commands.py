@@ -1,24 +1,61 @@
 """What the commands do, apart from reading their arguments."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 
-from remind.cohort import Bands, read_table_for_prediction
+from remind.cohort import Bands, Cohort, describe, read_table_for_prediction
+from remind.cohort.arrays import chunks
 from remind.errors import InputError
 from remind.evaluation import band_plot, band_table, evaluate
 from remind.evaluation.predictions import write_whole
 from remind.methods import METHODS
-from remind.sources import load_source
+from remind.pictures import upset_plot
+from remind.sources import load_source, open_cohort
+from remind.sources.prepare import prepare
 from remind.terminal import bands_in_words, fitted
 from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
 
 DEMO_COHORT = "support2"
 DEMO_METHODS = ("default", "lightgbm")
 SPLITS = ("train", "val", "test")
+PREDICTED_AT_ONCE = 1 << 18  # patients
+
+
+def prepare_cohort(source: str, out: Path, **options: Any) -> str:
+    """Write the cohort folder of a source.
+
+    Args:
+        source: a key of `PREPARE`.
+        out: the folder, new or empty.
+        options: of the source; None leaves one at its default.
+
+    Returns:
+        What was done and what to do next, in words.
+
+    Raises:
+        InputError: no such source or option, or `out` cannot be the folder.
+    """
+    prepare(source, out, **{name: value for name, value in options.items() if value is not None})
+    return f"{source} is in {out}; next: remind describe {out}"
+
+
+def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
+    """What a cohort is made of; `plot` draws its combinations to a file.
+
+    Raises:
+        InputError: the cohort cannot be read, or the picture cannot be written.
+    """
+    opened = open_cohort(cohort)
+    if plot is not None:
+        upset_plot(opened, plot)
+    return describe(opened)
 
 
 def evaluate_run(run: Run, split: str) -> dict[str, Any]:
@@ -52,13 +89,10 @@ def predict_table(run: Run, table: str, out: Path) -> tuple[int, int]:
     if not out.absolute().parent.is_dir():
         raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
     cohort = read_table_for_prediction(run.spec, table, encoding=run.encoding)
-    frame = run.predict(cohort)
-    kept = {column: column for column in frame if str(column).startswith("prob_")}
-    names = {"id": run.spec.cohort.id} | kept | {c: c for c in ("group", "n_train", "band")}
-    table_out = pd.DataFrame({name: frame[column] for column, name in names.items()})
-    write_whole(out, lambda path: _write(table_out, path, is_parquet=name.endswith(".parquet")))
-    num_unseen = int(np.count_nonzero(frame["band"].to_numpy() == "unseen"))
-    return len(frame), num_unseen
+    parts = (_predict_part(run, cohort, rows) for rows in chunks(len(cohort), PREDICTED_AT_ONCE))
+    write_whole(out, lambda path: _write(parts, path, is_parquet=name.endswith(".parquet")))
+    num_unseen = np.count_nonzero(run.encoding.groups.ids(cohort.present_NM) < 0)
+    return len(cohort), int(num_unseen)
 
 
 def run_demo(out: Path, overrides: list[str], console: Console) -> None:
@@ -99,8 +133,22 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
     console.print(f"the same as a picture: {picture}", soft_wrap=True)
 
 
-def _write(frame: pd.DataFrame, path: Path, *, is_parquet: bool) -> None:
-    if is_parquet:
-        frame.to_parquet(path, index=False)
-    else:
-        frame.to_csv(path, index=False)
+def _predict_part(run: Run, cohort: Cohort, rows: slice) -> pd.DataFrame:
+    """The columns to write, for some patients."""
+    frame = run.predict(cohort.select(np.arange(rows.start, rows.stop)))
+    kept = {column: column for column in frame if str(column).startswith("prob_")}
+    names = {"id": run.spec.cohort.id} | kept | {c: c for c in ("group", "n_train", "band")}
+    return pd.DataFrame({name: frame[column] for column, name in names.items()})
+
+
+def _write(parts: Iterator[pd.DataFrame], path: Path, *, is_parquet: bool) -> None:
+    """Write the parts of a table one after the other; none is kept."""
+    if not is_parquet:
+        for number, part in enumerate(parts):
+            part.to_csv(path, index=False, header=number == 0, mode="a" if number else "w")
+        return
+    first = pa.Table.from_pandas(next(parts), preserve_index=False)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for part in parts:
+            writer.write_table(pa.Table.from_pandas(part, first.schema, preserve_index=False))

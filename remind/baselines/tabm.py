@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
-from remind.cohort import Cohort, Encoding, flat_table
+from remind.cohort import Cohort, Encoding, FlatTable, flat_table
 from remind.errors import InputError
+from remind.training.seeds import seeded
 
 FILE = "model.safetensors"
 JITTER = 1e-5  # of a column's deviation, breaks ties before quantiles are taken
@@ -65,28 +66,49 @@ class Flat:
         mean_Q: training means of the numeric columns, float64.
         has_missing_Q: whether a column was ever missing in training, and so gets an indicator.
         quantiles: the fitted transformer.
+        cardinality_X: codes of each indicator and category, those of missing values included.
     """
 
-    def __init__(self, mean_Q: np.ndarray, has_missing_Q: np.ndarray, quantiles: Any) -> None:
+    def __init__(
+        self,
+        mean_Q: np.ndarray,
+        has_missing_Q: np.ndarray,
+        quantiles: Any,
+        cardinality_X: np.ndarray,
+    ) -> None:
         self.mean_Q = mean_Q
         self.has_missing_Q = has_missing_Q
         self.quantiles = quantiles
+        self.cardinality_X = cardinality_X
 
     @classmethod
-    def fit(cls, number_NQ: np.ndarray, seed: int) -> Self:
-        """Learn means and quantiles from training rows, NaN where missing."""
+    def fit(cls, table: FlatTable, rows: np.ndarray, seed: int) -> Self:
+        """Learn means and quantiles from the given (training) rows."""
+        number_NQ = _numbers(table)[rows]
         mean_Q = np.nan_to_num(_nan_mean(number_NQ))
         filled_NQ = np.where(np.isnan(number_NQ), mean_Q, number_NQ)
         quantiles = _transformer(max(min(len(filled_NQ) // 30, 1000), 10))
         jitter_NQ = np.random.default_rng(seed).normal(0, JITTER, filled_NQ.shape)
         quantiles.fit(filled_NQ + jitter_NQ * filled_NQ.std(0).clip(1e-12))
-        return cls(mean_Q, np.asarray(np.isnan(number_NQ).any(0)), quantiles)
+        has_missing_Q = np.isnan(number_NQ).any(0)
+        cardinality_X = [2] * int(has_missing_Q.sum()) + [num + 1 for num in table.cardinalities]
+        return cls(
+            mean_Q, np.asarray(has_missing_Q), quantiles, np.array(cardinality_X, dtype=np.int64)
+        )
 
-    def transform(self, number_NQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores float32 (N, Q) and indicators int64 (N, columns with missing values)."""
+    def transform(self, table: FlatTable) -> tuple[Tensor, Tensor]:
+        """Return scores float32 (N, Q), and codes int64 (N, X) of indicators and categories."""
+        number_NQ = _numbers(table)
         is_missing_NQ = np.isnan(number_NQ)
         score_NQ = self.quantiles.transform(np.where(is_missing_NQ, self.mean_Q, number_NQ))
-        return score_NQ.astype(np.float32), is_missing_NQ[:, self.has_missing_Q].astype(np.int64)
+        category_NX = table.x_NF[:, table.categorical]
+        missing_X = np.array(table.cardinalities, dtype=np.float32)
+        category_NX = np.where(np.isnan(category_NX), missing_X, category_NX)
+        code_NX = np.concatenate([is_missing_NQ[:, self.has_missing_Q], category_NX], axis=1)
+        return (
+            torch.from_numpy(score_NQ.astype(np.float32)),
+            torch.from_numpy(code_NX.astype(np.int64)),
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays that ``load`` takes."""
@@ -95,6 +117,7 @@ class Flat:
             "has_missing_Q": self.has_missing_Q,
             "quantiles_PQ": self.quantiles.quantiles_,
             "references_P": self.quantiles.references_,
+            "cardinality_X": self.cardinality_X,
         }
 
     @classmethod
@@ -104,7 +127,7 @@ class Flat:
         quantiles.quantiles_ = state["quantiles_PQ"]
         quantiles.references_ = state["references_P"]
         quantiles.n_quantiles_, quantiles.n_features_in_ = state["quantiles_PQ"].shape
-        return cls(state["mean_Q"], state["has_missing_Q"], quantiles)
+        return cls(state["mean_Q"], state["has_missing_Q"], quantiles, state["cardinality_X"])
 
 
 class TabMPredictor:
@@ -134,7 +157,7 @@ class TabMPredictor:
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Return probabilities (N, C)."""
-        number_NQ, code_NX, _ = inputs(self.encoding, cohort, self.flat)
+        number_NQ, code_NX = self.flat.transform(flat_table(self.encoding, cohort))
         self.network.eval()
         with torch.inference_mode():
             parts = [
@@ -163,7 +186,7 @@ class TabMPredictor:
             parts[part][rest] = tensor
         flat = Flat.load({name: tensor.numpy() for name, tensor in parts["flat"].items()})
         bins = [parts["bins"][str(index)] for index in range(len(parts["bins"]))]
-        network = _network(bins, _cardinalities(encoding, flat), len(encoding.classes), config)
+        network = _network(bins, flat, len(encoding.classes), config)
         network.load_state_dict(parts["network"])
         return cls(network, flat, bins, encoding, config)
 
@@ -183,29 +206,15 @@ def fit_tabm(
         InputError: the package is not installed.
     """
     _packages()
-    torch.manual_seed(seed)
-    flat = Flat.fit(_numbers(encoding, cohort)[train_rows], seed)
-    number_NQ, code_NX, cardinalities = inputs(encoding, cohort, flat)
-    bins = _bins(number_NQ[torch.from_numpy(train_rows)], config.bins)
-    network = _network(bins, cardinalities, len(encoding.classes), config)
-    label_N = torch.from_numpy(cohort.label_N)
-    _train(network, (number_NQ, code_NX, label_N), config, train_rows, val_rows, seed)
-    return TabMPredictor(network, flat, bins, encoding, config)
-
-
-def inputs(encoding: Encoding, cohort: Cohort, flat: Flat) -> tuple[Tensor, Tensor, list[int]]:
-    """Return scores (N, Q), codes (N, X) of indicators and categories, and their cardinalities."""
     table = flat_table(encoding, cohort)
-    score_NQ, indicator_NX = flat.transform(_numbers(encoding, cohort))
-    category_NX = table.x_NF[:, table.categorical]
-    missing_X = np.array(table.cardinalities, dtype=np.float32)
-    category_NX = np.where(np.isnan(category_NX), missing_X, category_NX).astype(np.int64)
-    code_NX = np.concatenate([indicator_NX, category_NX], axis=1)
-    return (
-        torch.from_numpy(score_NQ),
-        torch.from_numpy(code_NX),
-        [2] * indicator_NX.shape[1] + [cardinality + 1 for cardinality in table.cardinalities],
-    )
+    flat = Flat.fit(table, train_rows, seed)
+    number_NQ, code_NX = flat.transform(table)
+    bins = _bins(number_NQ[torch.from_numpy(train_rows)], config.bins)
+    label_N = torch.from_numpy(cohort.label_N)
+    with seeded(seed):
+        network = _network(bins, flat, len(encoding.classes), config)
+        _train(network, (number_NQ, code_NX, label_N), config, train_rows, val_rows, seed)
+    return TabMPredictor(network, flat, bins, encoding, config)
 
 
 def _transformer(num_quantiles: int) -> Any:
@@ -233,18 +242,9 @@ def _nan_mean(number_NQ: np.ndarray) -> np.ndarray:
     return np.nansum(number_NQ, axis=0) / count_Q.clip(1)
 
 
-def _numbers(encoding: Encoding, cohort: Cohort) -> np.ndarray:
-    table = flat_table(encoding, cohort)
+def _numbers(table: FlatTable) -> np.ndarray:
+    """Return the numeric columns float64 (N, Q), NaN where missing."""
     return np.delete(table.x_NF, table.categorical, axis=1).astype(np.float64)
-
-
-def _cardinalities(encoding: Encoding, flat: Flat) -> list[int]:
-    categories = [
-        len(column.categories) + 2
-        for column in getattr(encoding.schemas.get("tabular"), "columns", ())
-        if column.kind == "categorical"
-    ]
-    return [2] * int(flat.has_missing_Q.sum()) + categories
 
 
 def _bins(number_NQ: Tensor, num_bins: int) -> list[Tensor]:
@@ -261,9 +261,7 @@ def _bins(number_NQ: Tensor, num_bins: int) -> list[Tensor]:
     ]
 
 
-def _network(
-    bins: list[Tensor], cardinalities: list[int], num_classes: int, config: TabMConfig
-) -> nn.Module:
+def _network(bins: list[Tensor], flat: Flat, num_classes: int, config: TabMConfig) -> nn.Module:
     tabm, embeddings = _packages()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*two bin edges.*")
@@ -276,7 +274,7 @@ def _network(
         )
         return tabm.TabM.make(
             n_num_features=len(bins),
-            cat_cardinalities=cardinalities,
+            cat_cardinalities=flat.cardinality_X.tolist(),
             d_out=num_classes,
             num_embeddings=numbers,
             k=config.members,

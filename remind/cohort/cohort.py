@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from remind.cohort import checks
+from remind.cohort.arrays import chunks
 from remind.cohort.columns import as_text, read_ids, read_labels, read_splits
 from remind.cohort.kinds import KINDS
 from remind.cohort.kinds.reading import Reading
@@ -101,7 +102,9 @@ class Cohort:
             self.classes,
             () if self.split is None else self.split,
         ):
-            yield "\x1f".join(as_text(np.asarray(texts))).encode()
+            texts = np.asarray(texts)
+            for chunk in chunks(len(texts)) or [slice(0)]:
+                yield "\x1f".join(as_text(texts[chunk])).encode()
         yield b"" if self.label_N is None else self.label_N.tobytes()
         yield np.packbits(self.present_NM).tobytes()
         for name, modality in self.spec.modalities.items():

@@ -26,6 +26,7 @@ from remind.errors import InputError, did_you_mean
 MISSING_TEXT = ("", "NA", "NaN", "nan", "<NA>", "NULL", "null")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 BLOCK_BYTES = 16 << 20
+LAZY_BYTES = 256 << 20  # Parquet columns of more than this are not all read at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,13 +34,13 @@ class Table:
     """Columns of one or several files.
 
     Args:
-        data: the columns that were asked for.
+        data: the columns that were asked for; those of big Parquet files are read when used.
         shards: name and number of rows of each file, in order.
         untyped: columns whose cells are text of a type not yet known (all columns of a CSV).
         folder: where relative paths inside cells start.
     """
 
-    data: pa.Table
+    data: "pa.Table | LazyColumns"
     shards: tuple[tuple[str, int], ...]
     untyped: frozenset[str]
     folder: Path
@@ -58,6 +59,22 @@ class Table:
         shard = int(np.searchsorted(ends, row, side="right"))
         name, num_rows = self.shards[shard]
         return f"{name}, row {row - (int(ends[shard]) - num_rows) + 1}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LazyColumns:
+    """Columns of Parquet files, each read when it is asked for, and not kept.
+
+    Args:
+        files: that hold all of the columns.
+        num_rows: of all files.
+    """
+
+    files: tuple[Path, ...]
+    num_rows: int
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        return _joined([(str(file), _read(file, [name])) for file in self.files])[name]
 
 
 def source_name(names: Sequence[str]) -> str:
@@ -113,23 +130,51 @@ def require_columns(
             raise InputError(f'{source} has no column "{column}", which {asked_by} names{hint}')
 
 
-def read_columns(files: Sequence[Path], columns: Sequence[str], folder: Path) -> Table:
+def read_columns(
+    files: Sequence[Path], columns: Sequence[str], folder: Path, *, may_be_empty: bool = False
+) -> Table:
     """Read some columns of the files, one after the other.
 
     Raises:
-        InputError: a file cannot be read, its columns do not fit together, or there is no row.
+        InputError: a file cannot be read, its columns do not fit together, or there is no row
+            though it may not be empty.
     """
-    untyped = frozenset(columns if _suffix(files[0]) != ".parquet" else ())
-    parts = [_read(file, list(dict.fromkeys(columns))) for file in files]
-    shards = tuple((str(file), part.num_rows) for file, part in zip(files, parts, strict=True))
-    try:
-        data = pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InputError(
-            f"the files of {source_name([name for name, _ in shards])} do not fit together: {error}"
-        ) from error
+    is_parquet = _suffix(files[0]) == ".parquet"
+    untyped = frozenset(() if is_parquet else columns)
+    columns = list(dict.fromkeys(columns))
+    if is_parquet and (found := _big(files, columns)):
+        shards, data = found, LazyColumns(files=tuple(files), num_rows=sum(n for _, n in found))
+    else:
+        parts = [(str(file), _read(file, columns)) for file in files]
+        shards = tuple((name, part.num_rows) for name, part in parts)
+        data = _joined(parts)
     table = Table(data=data, shards=shards, untyped=untyped, folder=folder)
-    return _not_empty(table)
+    return table if may_be_empty else _not_empty(table)
+
+
+def _big(files: Sequence[Path], columns: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Name and rows of each Parquet file if these columns are too big to hold at once, else ()."""
+    shards, num_bytes = [], 0
+    for file in files:
+        with _reading(file):
+            metadata = pyarrow.parquet.read_metadata(file)
+        shards.append((str(file), metadata.num_rows))
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                if column.path_in_schema.split(".")[0] in columns:
+                    num_bytes += max(column.total_uncompressed_size, 4 * group.num_rows)
+    return tuple(shards) if num_bytes > LAZY_BYTES else ()
+
+
+def _joined(parts: Sequence[tuple[str, pa.Table]]) -> pa.Table:
+    """The rows of several files, one after the other."""
+    try:
+        return pa.concat_tables([part for _, part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        names = [name for name, _ in parts]
+        raise InputError(
+            f"the files of {source_name(names)} do not fit together: {error}"
+        ) from error
 
 
 def table_from_frame(frame: Any, columns: Sequence[str], folder: Path) -> Table:

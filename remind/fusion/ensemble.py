@@ -69,8 +69,11 @@ class Pool(nn.Module):
         x_BMD = x_BMD.index_add(0, place_T, tokens.x_TD).view(num_patients, num_modalities, width)
         pooled_BKD = torch.einsum("bmd,mkd->bkd", x_BMD, self.factor_MKD)
         absent_UM = (~context.present_UM).to(x_BMD.dtype)
-        absent_UKD = torch.einsum("um,md,mkd->ukd", absent_UM, self.absent_MD, self.factor_MKD)
-        return pooled_BKD + absent_UKD[context.combo_B] + self.bias_KD
+        absent_MX = (self.absent_MD.unsqueeze(1) * self.factor_MKD).flatten(
+            1
+        )  # X = K D, one matmul
+        absent_UKD = (absent_UM @ absent_MX).unflatten(1, self.bias_KD.shape) + self.bias_KD
+        return pooled_BKD + absent_UKD.index_select(0, context.combo_B)
 
 
 class GroupFactors(nn.Module):

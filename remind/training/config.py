@@ -65,6 +65,9 @@ class TrainConfig:
     device: str = "auto"
     """"auto" (CUDA where there is one), "cpu" or "cuda"."""
 
+    workers: int = 0
+    """Processes that make batches ahead, >= 0; 0 makes each when it is needed."""
+
     def __post_init__(self) -> None:
         check_whole("epochs", self.epochs, at_least=1)
         check_whole("batch_size", self.batch_size, at_least=1)
@@ -81,3 +84,4 @@ class TrainConfig:
         check_number("modality_dropout", self.modality_dropout, at_least=0, at_most=0.5)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("device", self.device, DEVICES)
+        check_whole("workers", self.workers, at_least=0)

@@ -26,6 +26,7 @@ from remind.training.checkpoint import (
 from remind.training.config import TrainConfig
 from remind.training.dropout import drop_modalities
 from remind.training.files import write_json_lines
+from remind.training.loading import Loader
 from remind.training.losses import patient_losses
 from remind.training.predict import pick_device, predict_log_probabilities
 from remind.training.progress import Progress
@@ -126,6 +127,7 @@ class _Trainer:
         optimizer = make_optimizer(model, config)
         self.wrapped, self.stepper = self.fabric.setup(model, optimizer)
         average = WeightAverage(model, config.ema) if config.ema else None
+        self.loader = Loader(encoded, config.workers)
         self.state = TrainState(
             model=model, objective=objective, optimizer=optimizer, average=average
         )
@@ -175,6 +177,7 @@ class _Trainer:
 
     def _epoch(self) -> None:
         start = time.perf_counter()
+        self.loader.waited = 0.0
         state, config = self.state, self.config
         on_epoch = getattr(self.model, "on_epoch", None)
         if on_epoch is not None:
@@ -183,8 +186,9 @@ class _Trainer:
         result = self._validate()
         self._select(result)
         state.epoch += 1
-        seconds = round(time.perf_counter() - start, 3)
-        state.metrics.append({**self._metrics(train_loss, result), "seconds": seconds})
+        seconds = time.perf_counter() - start
+        times = {"seconds": round(seconds, 3), "waiting": round(self.loader.waited / seconds, 4)}
+        state.metrics.append({**self._metrics(train_loss, result), **times})
 
     def _metrics(self, train_loss: float, result: Criterion | None) -> dict[str, Any]:
         weights = None
@@ -208,11 +212,10 @@ class _Trainer:
         size = self.config.batch_size
         steps_per_epoch = math.ceil(len(rows) / size)
         total = 0.0
-        for start in range(0, len(rows), size):
-            batch_rows = rows[start : start + size]
+        for batch in self.loader([rows[i : i + size] for i in range(0, len(rows), size)]):
             for group in self.state.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, self.state.step, steps_per_epoch)
-            total += self._step(self.encoded.batch(batch_rows)) * len(batch_rows)
+            total += self._step(batch) * len(batch)
         return total / len(rows)
 
     def _step(self, batch: Batch) -> float:

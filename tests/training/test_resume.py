@@ -41,7 +41,7 @@ class Stopper(PlainProgress):
 def lines(folder: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without the seconds."""
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [{**record, "seconds": None} for record in records]
+    return [{**record, "seconds": None, "waiting": None} for record in records]
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

@@ -265,3 +265,11 @@ def test_options_out_of_range(option: str, value: object, sentence: str) -> None
     with pytest.raises(InputError) as caught:
         TrainConfig(**{option: value})
     assert str(caught.value).startswith(sentence)
+
+
+def test_batches_made_by_workers_train_the_same_model() -> None:
+    """Workers change who makes a batch, not what is in it; the share spent waiting is told."""
+    alone, beside = (fit_toy(small_config(epochs=2, workers=workers))[2] for workers in (0, 2))
+    losses = [[line["train_loss"] for line in history.metrics] for history in (alone, beside)]
+    assert losses[0] == losses[1]
+    assert all(0 <= line["waiting"] <= 1 for line in alone.metrics + beside.metrics)

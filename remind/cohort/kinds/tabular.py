@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
+from remind.cohort.arrays import chunks, gather, keep, new_array, release
 from remind.cohort.columns import ColumnKind, number_text, read_feature, text_hash
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
 from remind.cohort.kinds.knots import interpolate, knots_of
@@ -128,9 +129,10 @@ class Tabular(Kind):
         known: dict[str, ColumnKind] = {}
         if schema is not None:
             known = {column.name: column.kind for column in schema.columns}
-        return pd.DataFrame(
-            {name: read_feature(reading.table, name, known.get(name)) for name in spec.columns}
-        )
+        columns = {
+            name: _kept(read_feature(reading.table, name, known.get(name))) for name in spec.columns
+        }
+        return pd.DataFrame(columns, copy=False)
 
     def absent(
         self, modality: str, spec: TabularSpec, num_rows: int, schema: TabularSchema
@@ -147,6 +149,7 @@ class Tabular(Kind):
         for name in raw.columns:
             yield name.encode()
             yield _digest_column(_column(raw, name))
+            release()
 
     def describe(self, raw: pd.DataFrame) -> dict[str, Any]:
         return {"columns": {name: _facts(_column(raw, name)) for name in raw.columns}}
@@ -174,15 +177,21 @@ class Tabular(Kind):
         self, schema: TabularSchema, raws: Mapping[str, pd.DataFrame], present_NM: np.ndarray
     ) -> TabularValues:
         shape = (len(present_NM), len(schema.columns))
-        row_NC, frac_NC = np.empty(shape, np.int32), np.zeros(shape, np.float32)
-        for c, (column, series) in enumerate(_pairs(schema, raws)):
-            row_NC[:, c], frac_NC[:, c] = _encode_column(column, series)
-            hidden_N = ~present_NM[:, column.modality]
-            row_NC[hidden_N, c], frac_NC[hidden_N, c] = column.missing_row, 0.0
+        row_NC, frac_NC = new_array(shape, np.int32), new_array(shape, np.float32)
+        pairs = list(_pairs(schema, raws))
+        for chunk in chunks(len(present_NM)):
+            for c, (column, series) in enumerate(pairs):
+                row_N, frac_N = _encode_column(column, series.iloc[chunk])
+                is_seen_N = present_NM[chunk, column.modality]
+                row_NC[chunk, c] = np.where(is_seen_N, row_N, column.missing_row)
+                frac_NC[chunk, c] = np.where(is_seen_N, frac_N, 0.0)
+            release()
         return TabularValues(row_NC=row_NC, frac_NC=frac_NC)
 
     def batch(self, encoded: TabularValues, rows: np.ndarray) -> TabularBatch:
-        return TabularBatch(row_BC=encoded.row_NC[rows], frac_BC=encoded.frac_NC[rows])
+        return TabularBatch(
+            row_BC=gather(encoded.row_NC, rows), frac_BC=gather(encoded.frac_NC, rows)
+        )
 
     def flat(self, schema: TabularSchema, raws: Mapping[str, pd.DataFrame]) -> FlatColumns:
         columns = [_flat_column(column, series) for column, series in _pairs(schema, raws)]
@@ -206,6 +215,13 @@ class Tabular(Kind):
             for item in data["columns"]
         )
         return TabularSchema(columns=tuple(TabularColumn(**item) for item in as_tuples))
+
+
+def _kept(series: pd.Series) -> pd.Series:
+    """The same column, in a file if it is big."""
+    if not _is_numeric(series):
+        return series
+    return pd.Series(keep(series.to_numpy()), name=series.name, copy=False)
 
 
 def _facts(series: pd.Series) -> dict[str, Any]:

@@ -14,11 +14,13 @@ SET_WIDTH = 4  # width of the set network, in ranks
 class GroupCode(nn.Module):
     """One vector per combination: a function of the set, plus a free residual of a seen group.
 
-        c_g = rho(sum of a_m over m in S_g, |S_g| / M) + delta_g
+        c_g = rho(sum of a_m over m in S_g, |S_g| / M) + sum over m of (1[m in S_g] - 1/2) b_m
+              + delta_g
 
-    The set part (DeepSets, Zaheer et al. 2017) exists for every one of the 2^M combinations, so an
-    unseen one has a code as well; delta_g starts at zero, is zero for an unseen group, and is
-    shrunk the harder the fewer patients the group has. Parameters: O(M + G), never O(2^M).
+    The set part (DeepSets, Zaheer et al. 2017, and its first order, which is learned sooner) exists
+    for every one of the 2^M combinations, so an unseen one has a code as well. delta_g starts at
+    zero, is zero for an unseen group, and is shrunk the harder the fewer patients the group has.
+    Parameters: O(M + G), never O(2^M).
 
     Args:
         num_modalities: M.
@@ -39,6 +41,7 @@ class GroupCode(nn.Module):
             )
         set_width = SET_WIDTH * rank
         self.member_MA = nn.Parameter(torch.randn(num_modalities, set_width) / num_modalities**0.5)
+        self.linear_MR = nn.Parameter(torch.randn(num_modalities, rank) / num_modalities**0.5)
         self.rho = nn.Sequential(
             nn.Linear(set_width + 1, set_width), nn.SiLU(), nn.Linear(set_width, rank)
         )
@@ -51,6 +54,7 @@ class GroupCode(nn.Module):
         present_UM = context.present_UM.to(self.member_MA.dtype)
         size_U1 = present_UM.mean(1, keepdim=True)
         set_UR = self.rho(torch.cat([present_UM @ self.member_MA, size_U1], dim=1))
+        set_UR = set_UR + (present_UM - 0.5) @ self.linear_MR
         return set_UR + seen_rows(self.delta_GR, context.group_U)
 
     def shrinkage(self) -> Tensor:
