@@ -15,9 +15,9 @@ import numpy as np
 
 from remind.cohort.store import cache_folder
 
-BIG_BYTES = 32 << 20
+BIG_BYTES = 8 << 20
 """Arrays from this size on live in a file."""
-RESIDENT_BYTES = 512 << 20
+RESIDENT_BYTES = 256 << 20
 """Most bytes of files that gathering of rows keeps in memory."""
 FAULT_BYTES = 64 << 10  # what the kernel maps around a byte that is touched
 

@@ -89,18 +89,25 @@ def _modalities(cohort: Cohort) -> list[dict[str, Any]]:
 def _groups(cohort: Cohort, groups: Groups) -> dict[str, Any]:
     rows_N = cohort.present_NM
     everywhere = Groups.fit(rows_N, groups.modalities, groups.bands)
-    names_G = groups.names(groups.patterns_GM)
-    listed = [
-        {"group": name, "n_train": count, "share": count / int(groups.counts_G.sum())}
-        for name, count in zip(names_G, groups.counts_G.tolist(), strict=True)
-    ]
+    listed = _listed(groups, slice(None, NUM_LISTED))
+    rarest = _listed(groups, slice(-NUM_LISTED, None))[::-1]
     return {
         "num": len(everywhere),
         "num_train": len(groups),
         "bands": _bands(groups.band(everywhere.patterns_GM), everywhere.counts_G),
-        "most_frequent": listed[:NUM_LISTED],
-        "rarest": listed[::-1][:NUM_LISTED],
+        "most_frequent": listed,
+        "rarest": rarest,
     }
+
+
+def _listed(groups: Groups, some: slice) -> list[dict[str, Any]]:
+    total = int(groups.counts_G.sum())
+    return [
+        {"group": name, "n_train": count, "share": count / total}
+        for name, count in zip(
+            groups.names(groups.patterns_GM[some]), groups.counts_G[some].tolist(), strict=True
+        )
+    ]
 
 
 def _bands(band_U: np.ndarray, counts_U: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -140,7 +140,11 @@ class Tabular(Kind):
         return pd.DataFrame(np.nan, index=range(num_rows), columns=pd.Index(spec.columns))
 
     def present(self, raw: pd.DataFrame) -> np.ndarray:
-        return raw.notna().to_numpy().max(axis=1)
+        present_N = np.zeros(len(raw), dtype=bool)
+        for name in raw.columns:
+            present_N |= raw[name].notna().to_numpy()
+        release()
+        return present_N
 
     def select(self, raw: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
         return raw.iloc[rows].reset_index(drop=True)
@@ -152,7 +156,9 @@ class Tabular(Kind):
             release()
 
     def describe(self, raw: pd.DataFrame) -> dict[str, Any]:
-        return {"columns": {name: _facts(_column(raw, name)) for name in raw.columns}}
+        facts = {name: _facts(_column(raw, name)) for name in raw.columns}
+        release()
+        return {"columns": facts}
 
     def fit(
         self,
@@ -171,6 +177,7 @@ class Tabular(Kind):
                 )
                 columns.append(column)
                 first_row += column.num_rows
+            release()
         return TabularSchema(columns=tuple(columns))
 
     def encode(
