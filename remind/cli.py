@@ -41,13 +41,35 @@ def demo(
 
 
 @app.command()
-def describe(cohort: CohortArgument, as_json: JsonOption = False) -> None:
+def prepare(
+    source: Annotated[str, typer.Argument(help="what to prepare: toy-hospital")],
+    out: Annotated[Path, typer.Option(help="the cohort folder to write, new or empty")],
+    patients: Annotated[int | None, typer.Option(help="stays in the toy hospital [1000]")] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes everything that is random [0]")] = None,
+) -> None:
+    """Write a cohort folder: tables, files and cohort.toml."""
+    from remind.commands import prepare_cohort
+
+    Console().print(prepare_cohort(source, out, patients=patients, seed=seed), soft_wrap=True)
+
+
+@app.command()
+def describe(
+    cohort: CohortArgument,
+    as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="draw the combinations as an UpSet plot: .png, .svg, .pdf or .html",
+        ),
+    ] = None,
+) -> None:
     """Show modalities, combinations, bands and the long tail of a cohort."""
-    from remind.cohort import describe as describe_cohort
-    from remind.sources import open_cohort
+    from remind.commands import describe_cohort
     from remind.terminal import description
 
-    facts = describe_cohort(open_cohort(cohort))
+    facts = describe_cohort(cohort, plot)
     _print(facts) if as_json else Console().print(description(facts))
 
 

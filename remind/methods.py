@@ -18,7 +18,7 @@ def _build(encoding: Encoding, num_classes: int, config: Any) -> nn.Module:
 DEFAULT = NeuralMethod(
     name="default",
     build=_build,
-    model_config=ModelConfig(),
+    model_config=ModelConfig(dropout=0.2),
     train_config=TrainConfig(ema=0.99),
 )
 """What was measured to be best (docs/research.md)."""

@@ -10,6 +10,10 @@ from rich.text import Text
 from remind.evaluation import band_table
 from remind.training import Run
 
+RANGE = ("min", "median", "max")
+NUM_IN_A_LIST = 5
+NUM_INVALID = 10
+
 
 def fitted(run: Run) -> RenderableType:
     """The end of a fit: how training went, and what to do next."""
@@ -57,28 +61,98 @@ def bands_in_words(bands: dict[str, int]) -> str:
 
 
 def description(facts: dict[str, Any]) -> RenderableType:
-    """A cohort: modalities, splits, bands, combinations and the long tail."""
-    tail = facts["long_tail"]
+    """A cohort: modalities and what is in them, splits, bands, combinations and the long tail."""
+    tail, groups, modalities = facts["long_tail"], facts["groups"], facts["modalities"]
     classes = ", ".join(f"{c['name']}: {c['share']:.1%}" for c in facts["classes"])
+    splits = ", ".join(f"{name} {split['n']:,}" for name, split in facts["splits"].items())
     return Group(
-        Text(f"{facts['name']}: {facts['num_patients']} patients, {facts['task']} ({classes})"),
-        _modalities(facts["modalities"]),
         Text(
-            f"{facts['groups']['num']} combinations, {facts['groups']['num_train']} in training, "
+            f"{facts['name']}: {facts['num_patients']} patients, {facts['num_persons']} persons, "
+            f"{facts['task']} ({classes}); {splits}"
+        ),
+        _modalities(modalities),
+        *_invalid(modalities),
+        Text(
+            f"{groups['num']} combinations, {groups['num_train']} in training, "
             f"worth {tail['effective_groups']:.1f} equally common ones; Gini {tail['gini']:.2f}"
         ),
-        _bands(facts["groups"]["bands"]),
+        _bands(groups["bands"]),
         Text("most frequent combinations in training:"),
-        _combinations(facts["groups"]["most_frequent"], facts["modalities"]),
+        _combinations(groups["most_frequent"], modalities),
+        Text("rarest combinations in training:"),
+        _combinations(groups["rarest"], modalities),
     )
 
 
+def facts_in_words(facts: dict[str, Any]) -> str:
+    """What a kind says of a modality, on a line: ``files 12; per patient 1–3 (median 1)``."""
+    if "columns" in facts:
+        columns = facts["columns"].items()
+        return "; ".join(f"{name} {_column_in_words(column)}" for name, column in columns)
+    known = [(name, value) for name, value in facts.items() if value not in (None, {}, [])]
+    return "; ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in known)
+
+
+def _column_in_words(column: dict[str, Any]) -> str:
+    """The range or the categories of a column of a table."""
+    share = column["missing"]
+    missing = f", {'<1%' if share < 0.01 else f'{share:.0%}'} missing" if share else ""
+    if column["type"] == "numeric":
+        return _in_words({key: column[key] for key in RANGE}) + missing
+    names = list(column["frequent"])
+    more = column["num_categories"] - len(names)
+    return ", ".join([*names, *([f"{more} more"] if more > 0 else [])]) + missing
+
+
+def _in_words(value: Any) -> str:
+    """A value of JSON: a range, counts by name, names with values of their own, a size."""
+    if isinstance(value, dict) and set(value) == set(RANGE):
+        return _range_in_words(value)
+    if isinstance(value, dict):
+        is_counts = len(value) > 1 and all(type(part) is int for part in value.values())
+        return _listed([f"{k} ({v:,})" if is_counts else str(k) for k, v in value.items()])
+    if isinstance(value, list):
+        numbers = all(isinstance(part, int) for part in value)
+        return " x ".join(map(str, value)) if numbers else _listed([_in_words(v) for v in value])
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _range_in_words(value: dict[str, float | None]) -> str:
+    low, middle, high = (value[key] for key in RANGE)
+    if low is None or low == high:
+        return "none" if low is None else _in_words(low)
+    return f"{_in_words(low)}–{_in_words(high)} (median {_in_words(middle)})"
+
+
+def _listed(parts: list[str]) -> str:
+    more = [f"{len(parts) - NUM_IN_A_LIST} more"] if len(parts) > NUM_IN_A_LIST else []
+    return ", ".join([*parts[:NUM_IN_A_LIST], *more])
+
+
 def _modalities(modalities: list[dict[str, Any]]) -> Table:
-    table = Table("modality", "kind", "observed", "columns", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        "modality", "kind", "observed", "what is there", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for item in modalities:
-        columns = ", ".join(item["columns"])
-        table.add_row(item["name"], item["kind"], f"{item['observed']:.1%}", columns)
+        words = facts_in_words(item["facts"])
+        table.add_row(item["name"], item["kind"], f"{item['observed']:.1%}", Text(words))
     return table
+
+
+def _invalid(modalities: list[dict[str, Any]]) -> list[Text]:
+    """How many values were invalid and count as missing, and what was wrong with them."""
+    lines = []
+    for item in modalities:
+        if sentences := item["invalid"]:
+            count = "1 invalid value" if len(sentences) == 1 else f"{len(sentences)} invalid values"
+            counts = "counts" if len(sentences) == 1 else "count"
+            lines.append(Text(f"{item['name']}: {count} that {counts} as missing:"))
+            lines += [Text(f"  {sentence}") for sentence in sentences[:NUM_INVALID]]
+            if len(sentences) > NUM_INVALID:
+                lines.append(Text(f"  and {len(sentences) - NUM_INVALID} more (--json has all)"))
+    return lines
 
 
 def _bands(bands: dict[str, dict[str, Any]]) -> Table:

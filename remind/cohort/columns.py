@@ -42,7 +42,7 @@ def read_feature(table: Table, name: str, expected: ColumnKind | None = None) ->
         InputError: text among numbers, a number that is not finite, dates, or nested values.
     """
     column = table.data[name]
-    _refuse_unusable(table, name, column)
+    refuse_unusable(table, name, column)
     kind = expected or _kind(table, name, column)
     if kind == "categorical":
         return pd.Series(_categories(column), name=name)
@@ -70,8 +70,8 @@ def read_ids(table: Table, name: str, what: str) -> np.ndarray:
             else values_N.astype(str).astype(object)
         )
     text = (
-        _text(column)
-        if _is_text(kind) or pa.types.is_dictionary(kind)
+        clean_text(column)
+        if is_text(kind) or pa.types.is_dictionary(kind)
         else pc.cast(column, pa.large_string())
     )
     if table.untyped and pc.all(pc.match_substring_regex(text, INTEGER_ID)).as_py():
@@ -86,22 +86,22 @@ def read_labels(table: Table, name: str, ids: np.ndarray) -> tuple[np.ndarray, t
         InputError: a label is missing or not finite, or the column holds dates or nested values.
     """
     column = table.data[name]
-    missing_N = _missing(column)
+    missing_N = missing_values(column)
     if missing_N.any():
         row = int(missing_N.argmax())
         raise InputError(
             f'{table.where(row)}: the label "{name}" is missing (id {ids[row]}): '
             "fill it in or leave the row out"
         )
-    if _is_text(column.type) or pa.types.is_dictionary(column.type):
-        numbers_N, is_bad_N = _parse(_text(column))
+    if is_text(column.type) or pa.types.is_dictionary(column.type):
+        numbers_N, is_bad_N = parse_numbers(clean_text(column))
         if is_bad_N.any():
             texts, label_N = np.unique(
-                _text(column).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+                clean_text(column).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
             )
             return label_N.astype(np.int64), tuple(str(text) for text in texts)
     else:
-        _refuse_unusable(table, name, column)
+        refuse_unusable(table, name, column)
         numbers_N = _numbers(table, name, column)
     _check_finite(table, name, numbers_N)
     numbers, label_N = np.unique(numbers_N, return_inverse=True)
@@ -116,7 +116,9 @@ def read_splits(table: Table, name: str) -> np.ndarray:
     """
     column = table.data[name]
     _require_all(table, name, column, "split")
-    split_N = pc.cast(_text(column), pa.large_string()).to_numpy(zero_copy_only=False).astype(str)
+    split_N = (
+        pc.cast(clean_text(column), pa.large_string()).to_numpy(zero_copy_only=False).astype(str)
+    )
     is_bad_N = ~np.isin(split_N, ("train", "val", "test"))
     if is_bad_N.any():
         row = int(is_bad_N.argmax())
@@ -146,15 +148,15 @@ def text_hash(texts: np.ndarray, seed: int = 0) -> np.ndarray:
 def _kind(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKind:
     if name in table.untyped:
         return _kind_of_text(table, name, column)
-    is_category = _is_text(column.type) or pa.types.is_null(column.type)
+    is_category = is_text(column.type) or pa.types.is_null(column.type)
     return "categorical" if is_category else "numeric"
 
 
 def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKind:
     """Numeric if all are numbers, an error if most are; categorical if not, or without a value."""
-    text = _text(column)
+    text = clean_text(column)
     num_values = len(text) - text.null_count
-    _, is_bad_N = _parse(text)
+    _, is_bad_N = parse_numbers(text)
     num_bad = int(is_bad_N.sum())
     if num_values and num_bad == 0:
         return "numeric"
@@ -172,16 +174,16 @@ def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKin
 
 def _numbers(table: Table, name: str, column: pa.ChunkedArray) -> np.ndarray:
     """float64 (N,), NaN where missing; text that is not a number is an error."""
-    if _is_text(column.type):
-        text = _text(column)
-        values_N, is_bad_N = _parse(text)
+    if is_text(column.type):
+        text = clean_text(column)
+        values_N, is_bad_N = parse_numbers(text)
         if is_bad_N.any():
             _refuse_text(table, name, text, is_bad_N, "it is a numeric column")
         return values_N
     return pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
 
 
-def _parse(text: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def parse_numbers(text: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (N,) of clean text, NaN where there is none, and which texts are not numbers (N,)."""
     lower = pc.utf8_lower(text)
     is_word = pc.is_in(lower, pa.array(["true", "false"], lower.type))
@@ -196,7 +198,7 @@ def _parse(text: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 
 def _categories(column: pa.ChunkedArray) -> pd.Categorical:
     """Categories in alphabetical order, numbers by `number_text`."""
-    text = _text(column) if _is_text(column.type) else _text_of_numbers(column)
+    text = clean_text(column) if is_text(column.type) else text_of_numbers(column)
     coded = pc.dictionary_encode(text).combine_chunks()
     chunk = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     codes_N = pc.fill_null(chunk.indices, -1).to_numpy()
@@ -208,7 +210,8 @@ def _categories(column: pa.ChunkedArray) -> pd.Categorical:
     )
 
 
-def _text_of_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def text_of_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The text of numbers by `number_text`, null where missing."""
     values_N = pc.cast(column, pa.float64(), safe=False).to_numpy()
     numbers, position_N = np.unique(values_N, return_inverse=True)
     texts = np.array(
@@ -217,13 +220,13 @@ def _text_of_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(texts[position_N], type=pa.large_string())])
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def clean_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text without surrounding blanks, null where nothing is left."""
     text = pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.large_string()), text)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     """Whether values of this type are categories: text, or a dictionary of anything."""
     is_string = (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
@@ -231,13 +234,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return is_string or pa.types.is_dictionary(kind)
 
 
-def _missing(column: pa.ChunkedArray) -> np.ndarray:
-    values = _text(column) if _is_text(column.type) else column
+def missing_values(column: pa.ChunkedArray) -> np.ndarray:
+    """Whether each value is null, NaN or blank text, bool (N,)."""
+    values = clean_text(column) if is_text(column.type) else column
     return pc.is_null(values, nan_is_null=True).to_numpy()
 
 
 def _require_all(table: Table, name: str, column: pa.ChunkedArray, what: str) -> None:
-    missing_N = _missing(column)
+    missing_N = missing_values(column)
     if missing_N.any():
         row = int(missing_N.argmax())
         raise InputError(
@@ -274,7 +278,8 @@ def _refuse_lookalikes(table: Table, name: str, text: pa.ChunkedArray) -> None:
             raise InputError(f'{table.source}: column "{name}" holds {reason}')
 
 
-def _refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:
+def refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:
+    """Raise an InputError for dates and for nested values."""
     kind = column.type
     if pa.types.is_temporal(kind):
         raise InputError(

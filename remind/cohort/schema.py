@@ -172,7 +172,7 @@ def _modality(name: str, section: Any, source: str) -> ModalitySpec:
     if section["kind"] not in KINDS:
         hint = did_you_mean(str(section["kind"]), KINDS)
         raise InputError(
-            f"{where} has the kind {section['kind']!r}, but only {' and '.join(KINDS)} exist{hint}"
+            f"{where} has the kind {section['kind']!r}, which is none of {', '.join(KINDS)}{hint}"
         )
     return _section(KINDS[section["kind"]].spec, section, where)
 

@@ -88,7 +88,8 @@ class RecordStore:
         self.index = self.folder / "index.sqlite"
         with _open(self.index) as database:
             database.execute(
-                "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, place INTEGER UNIQUE)"
+                "CREATE TABLE IF NOT EXISTS records "
+                "(key TEXT PRIMARY KEY, place INTEGER UNIQUE, facts TEXT)"
             )
 
     @property
@@ -103,8 +104,19 @@ class RecordStore:
             rows = [database.execute(query, (key,)).fetchone() for key in keys]
         return np.array([-1 if row is None else row[0] for row in rows], dtype=np.int64)
 
-    def add(self, keys: Sequence[str], records: Sequence[np.ndarray]) -> None:
-        """Keep the records of keys; those that are there already are left as they are."""
+    def add(
+        self,
+        keys: Sequence[str],
+        records: Sequence[np.ndarray],
+        facts: Sequence[str] | None = None,
+    ) -> None:
+        """Keep the records of keys; those that are there already are left as they are.
+
+        Args:
+            keys: of the records.
+            records: of the shape of the store.
+            facts: a text to keep beside each record.
+        """
         with _open(self.index) as database:
             database.execute("BEGIN IMMEDIATE")  # one writer at a time; the data comes first
             (place,) = database.execute(
@@ -112,17 +124,26 @@ class RecordStore:
             ).fetchone()
             with self.data.open("r+b" if self.data.exists() else "w+b") as file:
                 file.seek(place * self.record_bytes)
-                for key, record in zip(keys, records, strict=True):
+                for key, record, fact in zip(
+                    keys, records, facts or [None] * len(keys), strict=True
+                ):
                     array = np.ascontiguousarray(record, dtype=self.dtype)
                     assert array.shape == self.shape
                     added = database.execute(
-                        "INSERT OR IGNORE INTO records VALUES (?, ?)", (key, place)
+                        "INSERT OR IGNORE INTO records VALUES (?, ?, ?)", (key, place, fact)
                     )
                     if added.rowcount:
                         file.write(array.tobytes())
                         place += 1
                 file.flush()
                 os.fsync(file.fileno())
+
+    def facts(self, keys: Sequence[str]) -> list[str | None]:
+        """The text beside the record of each key."""
+        query = "SELECT facts FROM records WHERE key = ?"
+        with _open(self.index) as database:
+            rows = [database.execute(query, (key,)).fetchone() for key in keys]
+        return [None if row is None else row[0] for row in rows]
 
     def read(self, places: np.ndarray) -> np.ndarray:
         """The records (V, *shape) at some places."""

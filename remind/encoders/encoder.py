@@ -9,11 +9,19 @@ import torch
 from torch import nn
 
 from remind.cohort import Batch
+from remind.encoders.image import PixelEncoder
+from remind.encoders.signal import SignalEncoder
 from remind.encoders.tabular import TabularEncoder
 from remind.encoders.tokens import Tokens, merge
 from remind.encoders.vector import VectorEncoder
 
-ENCODERS: dict[str, type[nn.Module]] = {"tabular": TabularEncoder, "vector": VectorEncoder}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "tabular": TabularEncoder,
+    "vector": VectorEncoder,
+    "image": PixelEncoder,
+    "volume": PixelEncoder,
+    "signal": SignalEncoder,
+}
 
 
 class TokenEncoder(nn.Module):

@@ -52,7 +52,7 @@ class LongTailDRO(AdaptiveObjective):
     class Config(AdaptiveObjective.Config):
         """Options of long-tail group DRO."""
 
-        radius: float = 0.1
+        radius: float = 0.03
         """Largest KL divergence of the weights from n/N, in nats, >= 0; 0 is ERM."""
 
         temperature: float = 0.1

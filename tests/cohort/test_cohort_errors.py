@@ -99,7 +99,7 @@ TABLE_ERRORS = {
     ),
     "dates as text": (assign(hr="2020-01-05"), ['column "hr" holds dates']),
     "decimal comma": (assign(hr="81,5"), ['column "hr" holds numbers with a decimal comma']),
-    "absent vector file": (put("ecg", 0, np.zeros(0)), ["has 4 numbers, expected 0"]),
+    "absent vector file": (put("ecg", 0, np.zeros(0)), ["has 0 numbers, expected 4"]),
 }
 
 
@@ -233,10 +233,13 @@ TOML_ERRORS = {
     ),
     "id and label": ('label = "died"', 'label = "pid"', ['the column "pid" is both id and label']),
     "no columns": ('["hr", "ward"]', "[]", ["[modalities.vitals] columns", "at least 1 item"]),
-    "later kind": (
+    "unknown kind": (
         'kind = "vector"',
-        'kind = "series"',
-        ["[modalities.ecg] has the kind 'series'", "only tabular and vector exist"],
+        'kind = "vectors"',
+        [
+            "[modalities.ecg] has the kind 'vectors', which is none of tabular, vector, ",
+            'did you mean "vector"?',
+        ],
     ),
     "no kind": ('kind = "vector"', "", ["[modalities.ecg] needs a kind"]),
     "unusable name": (

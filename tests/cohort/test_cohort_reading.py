@@ -345,3 +345,21 @@ def test_a_frame_is_predicted_by_the_same_rules(trained: tuple[Cohort, Encoding]
     assert new.present_NM.sum(axis=0).tolist() == [0, 0, len(new)]
     with pytest.raises(InputError, match="the frame has only a part of the modality vitals"):
         cohort_from_frame(small_frame()[["pid", "hr"]], cohort.spec, encoding=encoding)
+
+
+def test_invalid_vectors_may_count_as_missing(tmp_path: Path) -> None:
+    """The modality is unobserved in these patients, and a sentence says why for each of them."""
+    frame = small_frame()
+    vectors = list(frame["ecg"])
+    vectors[0], vectors[1] = vectors[0][:3], np.array([1, np.nan, 0, 0], np.float32)
+    toml = TOML.replace('column = "ecg"', 'column = "ecg"\non_invalid = "missing"')
+    folder = write_frame(tmp_path, frame.assign(ecg=vectors), toml=toml)
+    cohort = read_cohort(folder)
+    assert not cohort.present_NM[:2, 2].any()
+    expected = frame["ecg"].notna().to_numpy()[2:]
+    np.testing.assert_array_equal(cohort.present_NM[2:, 2], expected)
+    short, not_finite = cohort.invalid["ecg"]
+    assert "row 1" in short
+    assert "has 3 numbers, expected 4" in short
+    assert "row 2" in not_finite
+    assert describe(cohort)["modalities"][2]["invalid"] == [short, not_finite]

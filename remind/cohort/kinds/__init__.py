@@ -1,9 +1,14 @@
 """The modality kinds that exist, by name."""
 
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
+from remind.cohort.kinds.image import Image
+from remind.cohort.kinds.signal import Signal
 from remind.cohort.kinds.tabular import Tabular
 from remind.cohort.kinds.vector import Vector
+from remind.cohort.kinds.volume import Volume
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Tabular(), Vector())}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (Tabular(), Vector(), Image(), Volume(), Signal())
+}
 
 __all__ = ["KINDS", "FlatColumns", "Kind", "ModalitySpec"]

@@ -97,7 +97,8 @@ def read_long(
     names = column_names(files)
     asked_by = f"[modalities.{reading.modality}]"
     require_columns(names, [id_column, *columns], source_name([str(f) for f in files]), asked_by)
-    table = read_columns(files, [id_column, *columns], folder)
+    may_be_empty = not reading.is_training
+    table = read_columns(files, [id_column, *columns], folder, may_be_empty=may_be_empty)
     patient_V = _rows_of(read_ids(table, id_column, "id"), reading.ids)
     if reading.is_training and not (patient_V >= 0).any():
         raise InputError(

@@ -1,7 +1,8 @@
 """Precomputed embeddings: a list column of a Parquet table, or the path of an NPY file per row.
 
-A null, an empty list and a vector of NaN alone are unobserved; NaN or infinity inside a vector is
-an error. Encoded vectors are standardised by the mean and standard deviation of training rows.
+A null, an empty list and a vector of NaN alone are unobserved; NaN or infinity inside a vector,
+another length than the others', and a file that is none are invalid. Encoded vectors are
+standardised by the mean and standard deviation of training rows.
 """
 
 # N patients, D dimensions
@@ -74,10 +75,10 @@ class Vector(Kind):
         rows, vectors = (
             _from_lists(table, spec.column, column)
             if _is_list(column.type)
-            else _from_files(table, spec.column)
+            else _from_files(reading, spec.column)
         )
         dim = _find(schema, reading.modality).dim if schema else None
-        return _spread(table, spec.column, rows, vectors, dim)
+        return _spread(reading, spec.column, rows, vectors, dim)
 
     def absent(
         self, modality: str, spec: VectorSpec, num_rows: int, schema: VectorSchema
@@ -170,8 +171,9 @@ def _from_lists(
     return rows, np.split(values, np.cumsum(lengths)[:-1])
 
 
-def _from_files(table: Table, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+def _from_files(reading: Reading, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """The rows that hold a path, and the vectors read from there."""
+    table = reading.table
     paths = table.data[name].to_pandas()
     if not all(isinstance(path, str) for path in paths.dropna()):
         raise InputError(
@@ -179,8 +181,13 @@ def _from_files(table: Table, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
             "lists of numbers nor paths of .npy files"
         )
     paths = paths.where(paths.fillna("").str.strip() != "").dropna()
-    rows = paths.index.to_numpy()
-    return rows, [_load(table, int(row), name, path.strip()) for row, path in paths.items()]
+    found = {}
+    for row, path in paths.items():
+        try:
+            found[row] = _load(table, int(row), name, path.strip())
+        except InputError as error:
+            reading.reject(str(error))
+    return np.array(list(found), dtype=np.int64), list(found.values())
 
 
 def _load(table: Table, row: int, name: str, path: str) -> np.ndarray:
@@ -198,34 +205,43 @@ def _load(table: Table, row: int, name: str, path: str) -> np.ndarray:
 
 
 def _spread(
-    table: Table,
+    reading: Reading,
     name: str,
     rows: np.ndarray,
     vectors: list[np.ndarray] | np.ndarray,
     dim: int | None,
 ) -> np.ndarray:
-    """float32 (N, D) with NaN where no vector is; all vectors must have D finite numbers."""
-    expected = dim if dim is not None else (len(vectors[0]) if len(rows) else 0)
-    lengths = (
-        np.array([len(vector) for vector in vectors])
-        if isinstance(vectors, list)
-        else np.full(len(rows), vectors.shape[1])
-    )
-    for at in np.flatnonzero(lengths != expected)[:1]:
-        raise InputError(
+    """float32 (N, D) with NaN where no valid vector is: one of D finite numbers."""
+    table = reading.table
+    lengths = np.array([len(vector) for vector in vectors], dtype=np.int64)
+    expected = _usual(lengths) if dim is None else dim
+    for at in np.flatnonzero(lengths != expected):
+        reading.reject(
             f'{table.where(int(rows[at]))}: the vector in column "{name}" has '
             f"{lengths[at]} numbers, expected {expected}"
         )
     raw_ND = np.full((len(table), expected), np.nan, np.float32)
-    if len(rows):
-        raw_ND[rows] = np.stack(vectors) if isinstance(vectors, list) else vectors
+    kept = np.flatnonzero(lengths == expected)
+    if len(kept):
+        raw_ND[rows[kept]] = (
+            np.stack([vectors[at] for at in kept]) if isinstance(vectors, list) else vectors
+        )
     is_bad_N = ~np.isfinite(raw_ND).all(axis=1) & ~np.isnan(raw_ND).all(axis=1)
-    for row in np.flatnonzero(is_bad_N)[:1]:
-        raise InputError(
+    for row in np.flatnonzero(is_bad_N):
+        reading.reject(
             f'{table.where(int(row))}: the vector in column "{name}" holds a number '
             "that is not finite: correct it, or leave the cell empty if it is missing"
         )
+        raw_ND[row] = np.nan
     return raw_ND
+
+
+def _usual(lengths: np.ndarray) -> int:
+    """The most frequent length, the first of equals; 0 without any."""
+    if len(lengths) == 0:
+        return 0
+    values, first, counts = np.unique(lengths, return_index=True, return_counts=True)
+    return int(values[np.lexsort([first, -counts])[0]])
 
 
 def _fit(name: str, index: int, raw_ND: np.ndarray) -> VectorModality:

@@ -1,0 +1,1 @@
+"""Features of frozen networks, extracted once and kept by the content that they were made of."""

@@ -1,0 +1,5 @@
+"""Files of images, volumes and signals to arrays: pure functions, one file per format."""
+
+from remind.cohort.formats.base import FormatError, Pixels, Waves, file_type, unit_range
+
+__all__ = ["FormatError", "Pixels", "Waves", "file_type", "unit_range"]

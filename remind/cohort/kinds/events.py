@@ -1,0 +1,304 @@
+"""Events: rows of a long table that happen at a time, checked row by row, and their place in time.
+
+What the kinds `series` and `codes` share.
+"""
+
+# N patients, V events
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from remind.cohort.columns import (
+    clean_text,
+    is_text,
+    parse_numbers,
+    refuse_unusable,
+    text_of_numbers,
+)
+from remind.cohort.kinds.knots import interpolate, knots_of
+from remind.cohort.kinds.ragged import Ragged
+from remind.cohort.kinds.reading import LongTable, Reading
+from remind.cohort.tables import Table
+
+pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
+
+UNIT_VARIANCE = 3**0.5  # half the width of a uniform distribution of variance 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EventRows:
+    """Rows of a table that are being checked.
+
+    Args:
+        reading: of the modality.
+        table: that holds them.
+        row_V: their rows in the table, int64.
+        patient_V: rows of their patients in the cohort, int64.
+        is_refused_N: patients with an invalid row, for whom the modality counts as unobserved.
+    """
+
+    reading: Reading
+    table: Table
+    row_V: np.ndarray
+    patient_V: np.ndarray
+    is_refused_N: np.ndarray
+
+    @classmethod
+    def of(cls, reading: Reading, long: LongTable) -> Self:
+        """The rows of patients of the cohort."""
+        row_V = np.flatnonzero(long.patient_V >= 0)
+        return cls(
+            reading=reading,
+            table=long.table,
+            row_V=row_V,
+            patient_V=long.patient_V[row_V],
+            is_refused_N=np.zeros(len(reading.ids), bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.row_V)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column of these rows."""
+        column = self.table.data[name]
+        return column if len(column) == len(self) else column.take(pa.array(self.row_V))
+
+    def keep(self, is_kept_V: np.ndarray) -> Self:
+        """Some of these rows."""
+        if is_kept_V.all():
+            return self
+        return replace(self, row_V=self.row_V[is_kept_V], patient_V=self.patient_V[is_kept_V])
+
+    def refuse(self, is_bad_V: np.ndarray, problem: Callable[[int], str]) -> None:
+        """Refuse the patients of bad rows; `problem` says what is wrong with one.
+
+        Raises:
+            InputError: the policy of the modality is "error", and a row is bad.
+        """
+        for v in np.flatnonzero(is_bad_V).tolist():
+            self.reading.reject(f"{self.table.where(int(self.row_V[v]))}: {problem(v)}")
+        self.is_refused_N[self.patient_V[is_bad_V]] = True
+
+    def accepted(self) -> np.ndarray:
+        """Rows of patients without an invalid row, bool (V,)."""
+        return ~self.is_refused_N[self.patient_V]
+
+
+def read_times(rows: EventRows, name: str) -> np.ndarray:
+    """Times, float64 (V,); NaN for those of refused patients that are no number.
+
+    Raises:
+        InputError: the column holds dates, or a time is missing or no number under "error".
+    """
+    column = rows.column(name)
+    refuse_unusable(rows.table, name, column)
+    if is_text(column.type):
+        text = clean_text(column)
+        time_V, is_bad_V = parse_numbers(text)
+    else:
+        text = column
+        time_V = np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(), np.float64)
+        is_bad_V = np.zeros(len(time_V), bool)
+    is_bad_V = is_bad_V | ~np.isfinite(time_V)
+
+    def problem(v: int) -> str:
+        value = text[v].as_py()
+        if value is None or value != value:
+            return f'the time "{name}" is missing: fill it in or leave the row out'
+        return (
+            f'the time "{name}" is "{value}", which is not a number: '
+            "give hours, such as hours since admission"
+        )
+
+    rows.refuse(is_bad_V, problem)
+    return np.where(is_bad_V, np.nan, time_V)
+
+
+def within(time_V: np.ndarray, since: float | None, until: float | None) -> np.ndarray:
+    """Whether a time is neither before `since` nor after `until`; never for NaN."""
+    low, high = -np.inf if since is None else since, np.inf if until is None else until
+    return (time_V >= low) & (time_V <= high)
+
+
+def coded_text(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Index (V,) into the distinct texts of a column, -1 where missing, and these in order."""
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if is_text(column.type):
+        column = pc.cast(column, pa.large_string())
+    coded = pc.dictionary_encode(column.combine_chunks())
+    values = pa.chunked_array([coded.dictionary])
+    texts = clean_text(values) if is_text(column.type) else text_of_numbers(values)
+    is_there = texts.is_valid().to_numpy()
+    names, place = np.unique(
+        pc.fill_null(texts, "").to_numpy(zero_copy_only=False).astype(object)[is_there],
+        return_inverse=True,
+    )
+    index = np.full(len(is_there) + 1, -1)
+    index[:-1][is_there] = place
+    return index[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)], names
+
+
+def sorted_events(
+    patient_V: np.ndarray,
+    num_patients: int,
+    what: tuple[str, np.ndarray, int],
+    columns: Mapping[str, np.ndarray],
+) -> Ragged:
+    """Events by patient, by what they are, and then by the columns in turn, however they came.
+
+    Args:
+        patient_V, num_patients: row of the patient of each event, and N.
+        what: name of a column, its whole numbers (V,) >= 0, and how many there may be.
+        columns: the others, float32.
+    """
+    name, what_V, num = what
+    order_V = _order(patient_V * max(num, 1) + what_V, list(columns.values()))
+    counts_N = np.bincount(patient_V, minlength=num_patients)
+    return Ragged(
+        start_N1=np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64),
+        columns={
+            name: what_V[order_V].astype(np.int32),
+            **{column: values_V[order_V] for column, values_V in columns.items()},
+        },
+    )
+
+
+def grouped(index_V: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Every index that occurs, ascending, and the places (int64, ascending) where it does."""
+    if len(index_V) == 0:
+        return
+    order_V = np.argsort(index_V, kind="stable")
+    ends = np.cumsum(np.bincount(index_V))
+    for index, places in enumerate(np.split(order_V, ends[:-1])):
+        if len(places):
+            yield index, places
+
+
+def _order(key_V: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:
+    """Places of events by key, and then by float32 columns."""
+    if not columns:
+        return np.argsort(key_V, kind="stable")
+    if len(key_V) == 0 or key_V.max() >= 2**32:
+        return np.lexsort((*columns[::-1], key_V))
+    # One sort of whole numbers; the few that are equal in key and first column are sorted again.
+    packed_V = (key_V.astype(np.uint64) << np.uint64(32)) | _ascending_bits(columns[0])
+    order_V = np.argsort(packed_V)
+    packed_V = packed_V[order_V]
+    is_same = packed_V[1:] == packed_V[:-1]
+    tied = np.flatnonzero(np.append(is_same, False) | np.append(False, is_same))
+    places = order_V[tied]
+    again = np.lexsort((*(values_V[places] for values_V in columns[:0:-1]), packed_V[tied]))
+    order_V[tied] = places[again]
+    return order_V
+
+
+def _ascending_bits(values_V: np.ndarray) -> np.ndarray:
+    """Whole numbers in the order of float32 numbers, uint64."""
+    bits_V = (values_V + np.float32(0)).view(np.uint32)
+    sign = np.uint32(1 << 31)
+    return np.where(bits_V & sign, ~bits_V, bits_V | sign).astype(np.uint64)
+
+
+def owners(events: Ragged) -> np.ndarray:
+    """Row of the patient of each event, int64 (V,)."""
+    return np.repeat(np.arange(len(events)), events.counts_N)
+
+
+def hide(events: Ragged, present_N: np.ndarray) -> Ragged:
+    """The events of patients for whom the modality is present."""
+    counts_N = np.where(present_N, events.counts_N, 0)
+    if counts_N.sum() == events.start_N1[-1]:
+        return events
+    is_kept_V = np.repeat(present_N, events.counts_N)
+    return Ragged(
+        start_N1=np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64),
+        columns={name: values_V[is_kept_V] for name, values_V in events.columns.items()},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeScale:
+    """Quantiles of training events: of their time, and of the time until their patient's last.
+
+    Args:
+        time_knots, gap_knots: ascending, in hours.
+    """
+
+    time_knots: tuple[float, ...]
+    gap_knots: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, events: Ragged, max_bins: int) -> Self:
+        """Of events with a column `time`."""
+        time, gap = (
+            tuple(knots_of(values_V.astype(np.float64), max_bins).tolist()) if len(values_V) else ()
+            for values_V in (events.columns["time"], _gaps(events))
+        )
+        return cls(time_knots=time, gap_knots=gap)
+
+    def places(self, events: Ragged) -> np.ndarray:
+        """Places of time and gap between the quantiles, float32 (V, 2), of variance about 1.
+
+        They are in +-sqrt(3): a time beyond those of training counts as the last of these.
+        """
+        place_V2 = np.zeros((len(events.columns["time"]), 2), np.float32)
+        for column, knots, values_V in (
+            (0, self.time_knots, events.columns["time"]),
+            (1, self.gap_knots, _gaps(events)),
+        ):
+            if len(knots) > 1:
+                left_V, frac_V = interpolate(values_V, np.array(knots))
+                share_V = (left_V + frac_V) / (len(knots) - 1)
+                place_V2[:, column] = UNIT_VARIANCE * (2 * share_V - 1)
+        return place_V2
+
+
+def _gaps(events: Ragged) -> np.ndarray:
+    """Hours from each event to the last one of its patient, float32 (V,), >= 0."""
+    time_V, counts_N = events.columns["time"], events.counts_N
+    starts = events.start_N1[:-1][counts_N > 0]
+    if len(starts) == 0:
+        return time_V
+    return np.repeat(np.maximum.reduceat(time_V, starts), counts_N[counts_N > 0]) - time_V
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountScale:
+    """Mean and standard deviation of log(1 + events) of training patients who have any."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, events: Ragged) -> Self:
+        """Of all observed patients."""
+        counts_N = events.counts_N
+        log = np.log1p(counts_N[counts_N > 0])
+        if len(log) == 0 or log.std() == 0:
+            return cls(mean=float(log.mean()) if len(log) else 0.0, std=1.0)
+        return cls(mean=float(log.mean()), std=float(log.std()))
+
+
+def length_facts(events: Ragged) -> dict[str, float | None]:
+    """Least, median and most events of an observed patient."""
+    counts = events.counts_N[events.counts_N > 0]
+    if len(counts) == 0:
+        return {"min": None, "median": None, "max": None}
+    return {
+        "min": int(counts.min()),
+        "median": float(np.median(counts)),
+        "max": int(counts.max()),
+    }
+
+
+def time_facts(time_V: np.ndarray) -> dict[str, float | None]:
+    """First and last time."""
+    if len(time_V) == 0:
+        return {"min": None, "max": None}
+    return {"min": float(time_V.min()), "max": float(time_V.max())}

@@ -1,0 +1,193 @@
+"""Pictures of a cohort: which combinations of modalities there are, as an UpSet plot.
+
+Lex et al. 2014, "UpSet: visualization of intersecting sets": a column per combination, most common
+first, whose filled dots are the modalities in it, below its number of patients; a row per modality
+beside its number of patients.
+"""
+
+# G combinations shown, M modalities
+
+import io
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from remind.cohort import BAND_NAMES, Bands, Cohort, Groups
+from remind.cohort.extras import require
+from remind.errors import InputError
+from remind.evaluation.predictions import write_whole
+
+SUFFIXES = (".png", ".svg", ".pdf", ".html")
+NUM_SHOWN = 25
+# Okabe & Ito 2008: told apart with every kind of color vision.
+BAND_COLORS = dict(zip(BAND_NAMES, ("#0072B2", "#E69F00", "#D55E00", "#CC79A7"), strict=True))
+DOT, NO_DOT, STRIPE, BAR = "0.2", "0.86", "0.96", "0.45"
+INCHES_PER_COLUMN, INCHES_PER_ROW, INCHES_OF_BARS = 0.3, 0.28, 2.6
+
+
+def upset_plot(cohort: Cohort, path: str | Path, bands: Bands | None = None) -> None:
+    """Draw the most frequent combinations of the training patients to a file.
+
+    Args:
+        cohort: with splits.
+        path: ends in .png, .svg, .pdf or .html, which says what is written; written whole.
+        bands: thresholds on training counts.
+
+    Raises:
+        InputError: another suffix, no such folder, or matplotlib is absent.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} must end in {', '.join(SUFFIXES)} to be a picture")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path.parent} is no folder: make it, or write elsewhere")
+    present_NM = cohort.present_NM[cohort.rows("train")]
+    groups = Groups.fit(present_NM, cohort.spec.modality_names, bands)
+    content = _drawn(groups, present_NM, cohort.spec.cohort.name, path.suffix.lower())
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _drawn(groups: Groups, present_NM: np.ndarray, name: str, suffix: str) -> bytes:
+    """The bytes of the file: the same ones for the same cohort, for no date is in them."""
+    matplotlib = require("matplotlib", "plot", "a picture")
+    figure_module = require("matplotlib.figure", "plot", "a picture")
+    form = "svg" if suffix == ".html" else suffix[1:]
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "remind", "svg.fonttype": "none"}):
+        figure = _figure(figure_module, groups, present_NM, name)
+        figure.savefig(buffer, format=form, metadata=metadata)
+    return _page(buffer.getvalue(), name) if suffix == ".html" else buffer.getvalue()
+
+
+def _figure(module: Any, groups: Groups, present_NM: np.ndarray, name: str) -> Any:
+    num_shown, num_modalities = min(NUM_SHOWN, len(groups)), len(groups.modalities)
+    order_M = np.argsort(-present_NM.sum(axis=0), kind="stable")
+    names = [groups.modalities[m] for m in order_M]
+    inches_right = max(INCHES_PER_COLUMN * num_shown, 3.6)
+    inches_left = 1.5 + 0.075 * max(len(text) for text in names)
+    inches_below = INCHES_PER_ROW * num_modalities
+    figure = module.Figure(
+        figsize=(inches_left + inches_right + 0.4, inches_below + INCHES_OF_BARS + 0.8),
+        dpi=150,
+        layout="constrained",
+    )
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.0, hspace=0.0)
+    grid = figure.add_gridspec(
+        2,
+        2,
+        width_ratios=(1.5, inches_right),
+        height_ratios=(INCHES_OF_BARS, inches_below),
+    )
+    bars, sizes, dots = (figure.add_subplot(grid[at]) for at in ((0, 1), (1, 0), (1, 1)))
+    _draw_bars(bars, groups, num_shown)
+    _draw_dots(dots, groups.patterns_GM[:num_shown][:, order_M])
+    _draw_sizes(sizes, names, present_NM[:, order_M].mean(axis=0))
+    share = groups.counts_G[:num_shown].sum() / len(present_NM)
+    which = f"the {num_shown} most frequent of " if num_shown < len(groups) else ""
+    figure.suptitle(
+        f"{name}\n{which}{len(groups):,} combinations of modalities, "
+        f"{share:.0%} of {len(present_NM):,} training patients",
+        fontsize="medium",
+    )
+    return figure
+
+
+def _draw_bars(axes: Any, groups: Groups, num_shown: int) -> None:
+    """Patients of each combination, in the color of its band."""
+    counts_G = groups.counts_G[:num_shown]
+    band_G = groups.bands.of(counts_G)
+    words = _bands_in_words(groups.bands)
+    for band in BAND_NAMES:
+        at = np.flatnonzero(band_G == band)
+        if len(at):
+            color = BAND_COLORS[band]
+            axes.bar(at, counts_G[at], width=0.7, color=color, label=f"{band} ({words[band]})")
+    for at, count in enumerate(counts_G.tolist()):
+        axes.annotate(
+            f"{count:,}",
+            (at, count),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+        )
+    axes.set_ylabel("training patients")
+    axes.set_xlim(-0.6, num_shown - 0.4)
+    axes.margins(y=0.1)
+    axes.tick_params(bottom=False, labelbottom=False)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.grid(axis="y", color="0.92")
+    axes.set_axisbelow(True)
+    axes.legend(
+        title="training patients with the same modalities",
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=len(BAND_NAMES),
+        alignment="right",
+        fontsize="small",
+        title_fontsize="small",
+    )
+
+
+def _draw_dots(axes: Any, patterns_GM: np.ndarray) -> None:
+    """A column of dots per combination, joined from its first modality to its last."""
+    num_shown, num_modalities = patterns_GM.shape
+    for row in range(0, num_modalities, 2):
+        axes.axhspan(row - 0.5, row + 0.5, color=STRIPE, linewidth=0)
+    for is_in, color in ((False, NO_DOT), (True, DOT)):
+        column, row = np.nonzero(patterns_GM == is_in)
+        axes.scatter(column, row, s=34, color=color, linewidths=0, zorder=3)
+    for column, pattern_M in enumerate(patterns_GM):
+        rows = np.flatnonzero(pattern_M)
+        axes.plot([column, column], [rows[0], rows[-1]], color=DOT, linewidth=1.3, zorder=2)
+    axes.set_xlim(-0.6, num_shown - 0.4)
+    axes.set_ylim(num_modalities - 0.5, -0.5)
+    axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_sizes(axes: Any, names: list[str], share_M: np.ndarray) -> None:
+    """The share of patients in whom each modality is observed, growing to the left."""
+    axes.barh(range(len(names)), share_M, height=0.6, color=BAR)
+    for row, share in enumerate(share_M.tolist()):
+        axes.annotate(
+            f"{share:.0%}",
+            (share, row),
+            xytext=(-2, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7,
+        )
+    axes.set_xlim(1.25, 0)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.yaxis.tick_right()
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(bottom=False, labelbottom=False, right=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("observed in", fontsize="small")
+
+
+def _bands_in_words(bands: Bands) -> dict[str, str]:
+    return {
+        "head": f"> {bands.head}",
+        "medium": f"{bands.medium}–{bands.head}",
+        "tail": f"< {bands.medium}",
+        "unseen": "0",
+    }
+
+
+def _page(svg: bytes, name: str) -> bytes:
+    """A page of its own around the picture, which grows with the window."""
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg") :]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>Combinations of modalities: {escape(name)}</title>\n"
+        "<style>body { margin: 1rem; } svg { max-width: 100%; height: auto; }</style>\n"
+        f"</head>\n<body>\n{text}\n</body>\n</html>\n"
+    ).encode()

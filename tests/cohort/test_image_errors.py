@@ -1,0 +1,136 @@
+"""Every image that cannot be used is named in one sentence, or counts as missing."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from remind.cohort import read_cohort
+from remind.errors import InputError
+from tests.cohort.make_files import (
+    DICOM_FILES,
+    blob_images,
+    save_nifti,
+    save_npy,
+    save_png,
+    write_files_cohort,
+)
+
+SECTION = 'kind = "image"\nsize = [8, 8]\n'
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REMIND_CACHE", str(tmp_path / "cache"))
+
+
+def truncated(file: Path, source: Path) -> None:
+    data = source.read_bytes()
+    file.write_bytes(data[: len(data) * 2 // 3])
+
+
+def noise_png(file: Path) -> Path:
+    return save_png(file, np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8))
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "absent": (lambda file: None, "which does not exist: correct the path"),
+    "empty": (lambda file: file.touch(), "which is empty"),
+    "text": (lambda file: file.write_text("hello"), "which is neither PNG, JPEG, DICOM nor NPY"),
+    "truncated PNG": (
+        lambda file: truncated(file, noise_png(file.with_name("whole.png"))),
+        "which is damaged or truncated (",
+    ),
+    "truncated DICOM": (
+        lambda file: truncated(file, DICOM_FILES / "MR_small.dcm"),
+        "which is damaged or truncated (The number of bytes of pixel data is less than expected",
+    ),
+    "no decoder": (
+        lambda file: file.write_bytes((DICOM_FILES / "MR_small_jpeg_ls_lossless.dcm").read_bytes()),
+        'which is compressed as "JPEG-LS Lossless Image Compression", for which no decoder is '
+        "installed: pip install pyjpegls, or convert it to an uncompressed transfer syntax",
+    ),
+    "decoder of other bits": (
+        lambda file: file.write_bytes((DICOM_FILES / "JPGExtended.dcm").read_bytes()),
+        'which is compressed as "JPEG Extended (Process 2 and 4)" and cannot be decompressed (',
+    ),
+    "report": (
+        lambda file: file.write_bytes((DICOM_FILES / "test-SR.dcm").read_bytes()),
+        "which is a DICOM file without an image",
+    ),
+    "infinite": (
+        lambda file: save_npy(file, np.full((9, 9), np.inf)),
+        "which holds NaN or infinity: write finite intensities",
+    ),
+    "four axes": (
+        lambda file: save_npy(file, np.zeros((2, 3, 9, 9))),
+        "which holds an array of 2 x 3 x 9 x 9, expected an image",
+    ),
+    "objects": (
+        lambda file: save_npy(file, np.array([{}])),
+        "which is not a whole NPY file of numbers",
+    ),
+    "folder": (lambda file: file.mkdir(), "which cannot be read: Is a directory"),
+    "volume": (
+        lambda file: save_nifti(file.with_suffix(".nii"), np.zeros((4, 4, 4), np.int16)).rename(
+            file
+        ),
+        'which is neither PNG, JPEG, DICOM nor NPY: NIfTI is a modality of kind "volume"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_image_is_named_or_counts_as_missing(name: str, tmp_path: Path) -> None:
+    make, reason = BAD[name]
+    names = blob_images(tmp_path, 10)
+    names[7] = f"{names[6]};bad"
+    make(tmp_path / "bad")
+    folder = write_files_cohort(tmp_path, names, SECTION)
+    filters = list(warnings.filters)
+    with pytest.raises(InputError) as caught:
+        read_cohort(folder)
+    assert warnings.filters == filters  # those of readers are back
+    sentence = f'{folder / "patients.parquet"}, row 8: column "path" names bad, {reason}'
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    lenient = (folder / "cohort.toml").read_text() + 'on_invalid = "missing"\n'
+    (folder / "cohort.toml").write_text(lenient)
+    cohort = read_cohort(folder)
+    assert cohort.present_NM[:, 1].tolist() == [i != 7 for i in range(10)]
+    assert cohort.values["pictures"].items.counts_N.tolist() == [int(i != 7) for i in range(10)]
+    (told,) = cohort.invalid["pictures"]
+    assert told.startswith(sentence)
+
+
+TOML_ERRORS = {
+    'column = "path"\ntable = "long.csv"': "needs either a column of paths or a table of them",
+    'column = "path"\nsize = [64]': "size needs 2 numbers above 0, got [64]",
+    'column = "path"\nwindow = [40.0, 0.0]': "window needs a centre and a width above 0",
+    'column = "path"\nnetwork = "resnet81"': 'network "resnet81" is unknown; did you mean "resnet1',
+    'column = "path"\ntrain = false': "train = false needs weights",
+    'column = "path"\nweights = "w.pt"': "weights need a network of MONAI",
+}
+
+
+@pytest.mark.parametrize("keys", TOML_ERRORS)
+def test_a_mistake_in_the_section_is_named(keys: str, tmp_path: Path) -> None:
+    folder = write_files_cohort(tmp_path, blob_images(tmp_path, 5), SECTION.replace("size", "#"))
+    toml = (folder / "cohort.toml").read_text().replace('column = "path"', keys)
+    (folder / "cohort.toml").write_text(toml)
+    with pytest.raises(InputError) as caught:
+        read_cohort(folder)
+    assert "[modalities.pictures]" in str(caught.value)
+    assert TOML_ERRORS[keys] in str(caught.value)
+
+
+def test_numbers_and_spacing_are_asked_for_in_words(tmp_path: Path) -> None:
+    folder = write_files_cohort(tmp_path, [1.5, 2.5, 3.5], SECTION)
+    with pytest.raises(InputError, match="holds values of type double, expected paths of files"):
+        read_cohort(folder)
+    section = SECTION + "spacing_mm = [1.0, 1.0]\n"
+    folder = write_files_cohort(tmp_path, blob_images(tmp_path, 5), section)
+    with pytest.raises(InputError, match="does not say its pixel spacing, which spacing_mm needs"):
+        read_cohort(folder)
