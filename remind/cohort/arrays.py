@@ -17,9 +17,9 @@ from remind.cohort.store import cache_folder
 
 BIG_BYTES = 8 << 20
 """Arrays from this size on live in a file."""
-RESIDENT_BYTES = 256 << 20
+RESIDENT_BYTES = 1 << 30
 """Most bytes of files that gathering of rows keeps in memory."""
-FAULT_BYTES = 64 << 10  # what the kernel maps around a byte that is touched
+FAULT_BYTES = 2 << 20  # what the kernel maps around a byte that is touched: a large page
 
 _mapped: list[weakref.ref] = []
 _touched = 0
@@ -64,9 +64,12 @@ def release() -> None:
 def gather(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Some rows of an array, copied; memory stays bounded however many are gathered."""
     global _touched
-    taken = values[rows]
-    if values.nbytes >= BIG_BYTES:
-        _touched += len(rows) * FAULT_BYTES
+    if values.nbytes < BIG_BYTES:
+        return values[rows]
+    taken = np.empty((len(rows), *values.shape[1:]), values.dtype)
+    for part in chunks(len(rows), max(RESIDENT_BYTES // FAULT_BYTES, 1)):
+        taken[part] = values[rows[part]]
+        _touched += min((part.stop - part.start) * FAULT_BYTES, values.nbytes)
         if _touched > RESIDENT_BYTES:
             release()
     return taken
