@@ -9,15 +9,21 @@ import torch
 from torch import nn
 
 from remind.cohort import Batch
+from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
+from remind.encoders.series import SeriesEncoder
 from remind.encoders.signal import SignalEncoder
 from remind.encoders.tabular import TabularEncoder
+from remind.encoders.text import TextEncoder
 from remind.encoders.tokens import Tokens, merge
 from remind.encoders.vector import VectorEncoder
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "tabular": TabularEncoder,
     "vector": VectorEncoder,
+    "series": SeriesEncoder,
+    "codes": CodesEncoder,
+    "text": TextEncoder,
     "image": PixelEncoder,
     "volume": PixelEncoder,
     "signal": SignalEncoder,

@@ -15,7 +15,8 @@ from remind.cohort.kinds.text_vectors import TokenBatch, VectorBatch
 from remind.encoders.items import ItemPool
 from remind.encoders.tokens import Tokens, merge
 
-NGRAM_WIDTH = 32
+import os
+NGRAM_WIDTH = int(os.environ.get("WIDTH","32"))
 NGRAM_DROPOUT = 0.3
 FINE_TUNING = 0.01  # of the learning rate, for the weights of a transformer
 
@@ -57,7 +58,7 @@ class NoteEncoder(nn.Module):
         super().__init__()
         self.index = item.index
         if item.vocabulary is not None:
-            self.items, item_width = NgramItems(len(item.vocabulary.buckets)), NGRAM_WIDTH
+            self.items, item_width = NgramItems(len(item.vocabulary.buckets), item.vocabulary), NGRAM_WIDTH
         else:
             assert item.model is not None
             vectors = ChunkVectors(item.model) if item.train else None
@@ -87,9 +88,12 @@ class NgramItems(nn.Module):
         num_ngrams: K.
     """
 
-    def __init__(self, num_ngrams: int) -> None:
+    def __init__(self, num_ngrams: int, voc) -> None:
         super().__init__()
         import os
+        sh = (torch.tensor(voc.counts).float()/voc.num_patients)**float(os.environ.get('POW','0'))
+        sh = sh * float(os.environ.get('MUL','1'))
+        self.register_buffer('sh', sh, persistent=False)
         self.table_Kr = nn.Parameter(torch.randn(max(1, num_ngrams), NGRAM_WIDTH)*float(os.environ.get('INIT','1')))
         self.p=float(os.environ.get('DROP','0.3'))
         self.mode=os.environ.get('MODE','plain')
@@ -99,7 +103,7 @@ class NgramItems(nn.Module):
         seen_F = seen_V[values.item_F]
         row_F, weight_F = values.row_F[seen_F], values.weight_F[seen_F]
         num_V = torch.bincount(values.item_F, minlength=len(seen_V))[seen_V]
-        weight_F = F.dropout(weight_F, self.p, self.training)
+        weight_F = F.dropout(weight_F*self.sh[row_F], self.p, self.training)
         return F.embedding_bag(
             row_F,
             self.table_Kr,

@@ -7,29 +7,21 @@ their place between quantiles. Or, by option, each variable is encoded by summar
 # N patients, M modalities, V events or statistics of a batch
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
-from remind.cohort.kinds.events import CountScale, TimeScale, hide
+from remind.cohort.kinds.events import hide
 from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.reading import Reading
 from remind.cohort.kinds.series_events import SeriesEvents
 from remind.cohort.kinds.series_read import SeriesColumns, read_series
-from remind.cohort.kinds.series_summary import (
-    encode_summary,
-    fit_columns,
-    flat_summary,
-    summarise,
-)
-from remind.cohort.kinds.series_variables import SeriesVariable, encode_values, fit_variables
-from remind.cohort.kinds.tabular import TabularColumn, TabularSchema
-
-SeriesEncoding = Literal["attention", "summary"]
+from remind.cohort.kinds.series_schema import SeriesEncoding, SeriesModality, SeriesSchema
+from remind.cohort.kinds.series_summary import encode_summary, flat_summary, summarise
+from remind.cohort.kinds.series_variables import encode_values
 
 NUM_TOKENS = 2
 MAX_FLAT_VARIABLES = 128
@@ -70,56 +62,6 @@ class SeriesSpec(ModalitySpec):
         return ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeriesModality:
-    """One series.
-
-    Args:
-        name: of the modality.
-        index: into the cohort's modalities.
-        encoder: attention or summary.
-        num_tokens: per patient.
-        until: end of the hours that are read, if they have one.
-        variables: of training patients.
-        time: quantiles of training events.
-        count: of training patients' events.
-        summary: a column per variable and statistic; empty for attention.
-    """
-
-    name: str
-    index: int
-    encoder: SeriesEncoding
-    num_tokens: int
-    until: float | None
-    variables: tuple[SeriesVariable, ...]
-    time: TimeScale
-    count: CountScale
-    summary: tuple[TabularColumn, ...] = ()
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the table of values: of all variables, and one for an unknown variable."""
-        return sum(variable.num_rows for variable in self.variables) + 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesSchema:
-    """All series of a cohort, in order."""
-
-    modalities: tuple[SeriesModality, ...]
-
-    @cached_property
-    def attention(self) -> tuple[SeriesModality, ...]:
-        """Those whose events are encoded."""
-        return tuple(item for item in self.modalities if item.encoder == "attention")
-
-    @cached_property
-    def summary(self) -> TabularSchema | None:
-        """The columns of all those that are summarised; their rows are consecutive."""
-        columns = tuple(column for item in self.modalities for column in item.summary)
-        return TabularSchema(columns=columns) if columns else None
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EventBatch:
     """Events of one series; tensors once in a Batch.
@@ -137,34 +79,21 @@ class EventBatch:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SummaryBatch:
-    """Statistics of all summarised series; tensors once in a Batch.
+class StatisticBatch:
+    """Statistics of one series; tensors once in a Batch.
 
     Args:
-        owner_V: position of the patient in the batch, int64, ascending within a modality.
-        modality_V: int64, ascending.
-        row_V, frac_V: int32 and float32, place of the value in the tabular table.
+        owner_V: position of the patient in the batch, int64, ascending.
+        row_V, frac_V: int32 and float32, place of the value in the table of its column.
     """
 
     owner_V: Any
-    modality_V: Any
     row_V: Any
     frac_V: Any
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SeriesValues:
-    """Events of each series by its name, and statistics by index of the modality."""
-
-    events: Mapping[str, Ragged]
-    statistics: Mapping[int, Ragged]
-
-
 class Series(Kind):
-    """Raw values are `SeriesEvents`; a batch has one entry per attended series, one for the rest.
-
-    The latter's key is "", which no modality can have as its name.
-    """
+    """Raw values are `SeriesEvents`, encoded ones and batches have an entry per series."""
 
     name = "series"
     spec = SeriesSpec
@@ -172,8 +101,8 @@ class Series(Kind):
     def read(self, reading: Reading, spec: SeriesSpec, schema: SeriesSchema | None) -> SeriesEvents:
         known: dict[str, bool] = {}
         if schema is not None:
-            (item,) = (item for item in schema.modalities if item.name == reading.modality)
-            known = {variable.name: variable.kind == "numeric" for variable in item.variables}
+            variables = schema.find(reading.modality).variables
+            known = {variable.name: variable.kind == "numeric" for variable in variables}
         columns = SeriesColumns(
             table=spec.table,
             id=spec.id or reading.id_column,
@@ -210,44 +139,32 @@ class Series(Kind):
         rows: np.ndarray,
         max_bins: int,
     ) -> SeriesSchema:
-        items: list[SeriesModality] = []
-        first_row = 0  # of the next summary
-        for name, raw in raws.items():
-            item = _fit(name, indices[name], specs[name], raw.select(rows), first_row, max_bins)
-            first_row += sum(column.num_rows for column in item.summary)
-            items.append(item)
+        items = (
+            SeriesModality.fit(
+                raw.select(rows),
+                name=name,
+                index=indices[name],
+                encoder=specs[name].encoder,
+                num_tokens=specs[name].num_tokens or NUM_TOKENS,
+                until=specs[name].until,
+                max_bins=max_bins,
+            )
+            for name, raw in raws.items()
+        )
         return SeriesSchema(modalities=tuple(items))
 
     def encode(
         self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents], present_NM: np.ndarray
-    ) -> SeriesValues:
-        events, statistics = {}, {}
-        for item in schema.modalities:
-            raw, present_N = raws[item.name], present_NM[:, item.index]
-            if item.encoder == "attention":
-                events[item.name] = hide(_encode_events(item, raw), present_N)
-            else:
-                summary = summarise(raw, item.variables, item.until)
-                cells = encode_summary(summary, item.variables, item.summary, len(raw.events))
-                statistics[item.index] = hide(cells, present_N)
-        return SeriesValues(events=events, statistics=statistics)
+    ) -> dict[str, Ragged]:
+        return {
+            item.name: hide(_encode(item, raws[item.name]), present_NM[:, item.index])
+            for item in schema.modalities
+        }
 
     def batch(
-        self, encoded: SeriesValues, rows: np.ndarray
-    ) -> dict[str, EventBatch | SummaryBatch]:
-        batches: dict[str, EventBatch | SummaryBatch] = {}
-        for name, events in encoded.events.items():
-            owner_V, place_V = events.items(rows)
-            columns = {column: values[place_V] for column, values in events.columns.items()}
-            batches[name] = EventBatch(
-                owner_V=owner_V,
-                row_V=columns["row"],
-                frac_V=columns["frac"],
-                place_V2=columns["place"],
-            )
-        if encoded.statistics:
-            batches[""] = _batch_statistics(encoded.statistics, rows)
-        return batches
+        self, encoded: dict[str, Ragged], rows: np.ndarray
+    ) -> dict[str, EventBatch | StatisticBatch]:
+        return {name: _batch(items, rows) for name, items in encoded.items()}
 
     def flat(self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents]) -> FlatColumns:
         parts, names, modality, cardinalities = [], [], [], {}
@@ -272,67 +189,27 @@ class Series(Kind):
         )
 
     def dump(self, schema: SeriesSchema) -> dict[str, Any]:
-        return {"modalities": [asdict(item) for item in schema.modalities]}
+        return {"modalities": [item.dump() for item in schema.modalities]}
 
     def load(self, data: Mapping[str, Any]) -> SeriesSchema:
-        return SeriesSchema(modalities=tuple(_load(item) for item in data["modalities"]))
+        return SeriesSchema(
+            modalities=tuple(SeriesModality.load(item) for item in data["modalities"])
+        )
 
 
-def _fit(
-    name: str, index: int, spec: SeriesSpec, raw: SeriesEvents, first_row: int, max_bins: int
-) -> SeriesModality:
-    variables = fit_variables(raw, max_bins)
-    summary: list[TabularColumn] = []
-    if spec.encoder == "summary":
-        statistics = summarise(raw, variables, spec.until)
-        summary = fit_columns(name, index, statistics, variables, first_row, max_bins)
-    return SeriesModality(
-        name=name,
-        index=index,
-        encoder=spec.encoder,
-        num_tokens=1 if spec.encoder == "summary" else spec.num_tokens or NUM_TOKENS,
-        until=spec.until,
-        variables=variables,
-        time=TimeScale.fit(raw.events, max_bins),
-        count=CountScale.fit(raw.events),
-        summary=tuple(summary),
-    )
-
-
-def _encode_events(item: SeriesModality, raw: SeriesEvents) -> Ragged:
+def _encode(item: SeriesModality, raw: SeriesEvents) -> Ragged:
+    if item.encoder == "summary":
+        summary = summarise(raw, item.variables, item.until)
+        return encode_summary(summary, item.variables, item.summary, len(raw.events))
     row_V, frac_V = encode_values(raw, item.variables)
     columns = {"row": row_V, "frac": frac_V, "place": item.time.places(raw.events)}
     return Ragged(start_N1=raw.events.start_N1, columns=columns)
 
 
-def _batch_statistics(statistics: Mapping[int, Ragged], rows: np.ndarray) -> SummaryBatch:
-    owners, modalities, row, frac = [], [], [], []
-    for modality, cells in sorted(statistics.items()):
-        owner_V, place_V = cells.items(rows)
-        owners.append(owner_V)
-        modalities.append(np.full(len(owner_V), modality))
-        row.append(cells.columns["row"][place_V])
-        frac.append(cells.columns["frac"][place_V])
-    return SummaryBatch(
-        owner_V=np.concatenate(owners),
-        modality_V=np.concatenate(modalities),
-        row_V=np.concatenate(row),
-        frac_V=np.concatenate(frac),
-    )
-
-
-def _load(data: Mapping[str, Any]) -> SeriesModality:
-    def variable(item: Mapping[str, Any]) -> dict[str, Any]:
-        lists = {key: tuple(item[key]) for key in ("knots", "categories")}
-        return {**item, **lists}
-
-    time = {key: tuple(knots) for key, knots in data["time"].items()}
-    return SeriesModality(
-        **{
-            **data,
-            "variables": tuple(SeriesVariable(**variable(item)) for item in data["variables"]),
-            "summary": tuple(TabularColumn(**variable(item)) for item in data["summary"]),
-            "time": TimeScale(**time),
-            "count": CountScale(**data["count"]),
-        }
-    )
+def _batch(items: Ragged, rows: np.ndarray) -> EventBatch | StatisticBatch:
+    owner_V, place_V = items.items(rows)
+    columns = {name: values[place_V] for name, values in items.columns.items()}
+    row_V, frac_V = columns["row"], columns["frac"]
+    if "place" in columns:
+        return EventBatch(owner_V=owner_V, row_V=row_V, frac_V=frac_V, place_V2=columns["place"])
+    return StatisticBatch(owner_V=owner_V, row_V=row_V, frac_V=frac_V)

@@ -111,12 +111,12 @@ def fit_columns(
     modality: int,
     summary: Summary,
     variables: Sequence[SeriesVariable],
-    first_row: int,
     max_bins: int,
 ) -> list[TabularColumn]:
     """A column per variable and statistic, from the summary of training patients."""
     places = dict(grouped(summary.variable_P))
     columns: list[TabularColumn] = []
+    first_row = 0
     for u, variable in enumerate(variables):
         for s, statistic in enumerate(statistics_of(variable)):
             is_coded = variable.kind == "categorical" and statistic in CODED

@@ -83,13 +83,12 @@ def training_values(
     value_V = np.where(place_V >= 0, raw.events.columns["value"].astype(np.float64), 0.0)
     for u, places in grouped(kind_V):
         if place_U[u] >= 0:
-            variable = variables[place_U[u]]
+            variable, categories = variables[place_U[u]], raw.categories[u]
             if variable.kind == "categorical":
-                value_V[places] = _codes(variable, raw.categories[u], value_V[places])
-            elif raw.categories[u] is not None:
-                word = raw.categories[u][int(value_V[places[0]])]
+                value_V[places] = _codes(variable, categories, value_V[places])
+            elif categories is not None:
                 raise InputError(
-                    f'the variable "{variable.name}" holds "{word}", '
+                    f'the variable "{variable.name}" holds "{categories[0]}", '
                     "but it was numeric in training: write numbers"
                 )
     return place_V, value_V

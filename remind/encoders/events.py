@@ -1,0 +1,95 @@
+"""Events of one modality to a few tokens: what series and codes share.
+
+T tokens, D width, V events, d width of an event, M modalities, B patients of a batch, Q tokens of
+a patient, H heads of a token, S patients with the modality.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from remind.cohort.kinds.event_scales import CountScale
+from remind.encoders.items import ItemPool
+from remind.encoders.tokens import Tokens
+
+EVENT_WIDTH = 48
+HEADS = 2
+POOL_GAIN = 3.0  # a mean over events is small; with it, tokens start on the scale of other kinds
+
+
+class EventPool(nn.Module):
+    """Q tokens per patient, from a set of events of any size.
+
+        event_v = e_v + time(t_v, g_v),   x_v = event_v + W2 gelu(W1 event_v)
+        token_q = sum_h pool_qh(x) + c_q log(1 + V)
+
+    The embedding e_v says what happened; time is a network of two layers of the time of the event
+    and of the time from there to the patient's last event, both by their place among training
+    quantiles (embeddings of time and of what is measured are added as in STraTS, Tipirneni and
+    Reddy 2022); pool_qh are attention-weighted means (`ItemPool`). A mean forgets how many events
+    there were, so their logarithm, standardised, is added.
+
+    Args:
+        modality: index of the modality.
+        count: of the training patients' events.
+        is_timed: whether events have a time.
+        width: D.
+        num_modalities: M of the cohort.
+        num_tokens: Q.
+    """
+
+    def __init__(
+        self,
+        modality: int,
+        count: CountScale,
+        *,
+        is_timed: bool,
+        width: int,
+        num_modalities: int,
+        num_tokens: int,
+    ) -> None:
+        super().__init__()
+        self.modality, self.num_tokens, self.count = modality, num_tokens, count
+        self.time = _two_layers(2, EVENT_WIDTH) if is_timed else None
+        self.mix = _two_layers(EVENT_WIDTH, 2 * EVENT_WIDTH)
+        self.pool = ItemPool(
+            [modality],
+            item_width=EVENT_WIDTH,
+            width=width,
+            num_modalities=num_modalities,
+            num_tokens=HEADS * num_tokens,
+        )
+        self.pool.project_QdD.data *= POOL_GAIN
+        self.count_QD = nn.Parameter(torch.randn(num_tokens, width) * 0.1)
+
+    def forward(
+        self, x_Vd: Tensor, place_V2: Tensor, owner_V: Tensor, present_BM: Tensor
+    ) -> Tokens:
+        """Pool events of patients for whom the modality is present.
+
+        Args:
+            x_Vd: what happened.
+            place_V2: when, if events are timed.
+            owner_V: patient of each event, int64.
+            present_BM: bool.
+        """
+        if self.time is not None:
+            x_Vd = x_Vd + self.time(place_V2)
+        x_Vd = x_Vd + self.mix(x_Vd)
+        modality_V = torch.full_like(owner_V, self.modality)
+        tokens = self.pool(x_Vd, owner_V, modality_V, present_BM)
+        x_SQD = tokens.x_TD.unflatten(0, (-1, self.num_tokens, HEADS)).sum(2)
+        num_B = torch.bincount(owner_V, minlength=len(present_BM))
+        owner_S = tokens.owner_T[:: self.num_tokens * HEADS]
+        count_S = (num_B[owner_S].to(x_SQD.dtype).log1p() - self.count.mean) / self.count.std
+        x_SQD = x_SQD + count_S[:, None, None] * self.count_QD
+        owner_T = owner_S.repeat_interleave(self.num_tokens)
+        return Tokens(x_SQD.flatten(0, 1), owner_T, torch.full_like(owner_T, self.modality))
+
+
+def seen_events(owner_V: Tensor, modality: int, present_BM: Tensor) -> Tensor:
+    """Places of the events of patients for whom the modality is present, int64."""
+    return present_BM[owner_V, modality].nonzero().squeeze(1)
+
+
+def _two_layers(num_inputs: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(num_inputs, hidden), nn.GELU(), nn.Linear(hidden, EVENT_WIDTH))
