@@ -13,6 +13,8 @@ What is shown, per kappa, contender and band:
 
 - the mean over seeds of the excess log loss;
 - the share of the excess of transformer+erm that is closed: 1 - mean excess / its mean excess;
+- the excess of someone who knows everything but what is particular to one combination ("shared"),
+  the least that can be reached for an unseen one;
 - the difference of excess to transformer+erm and to default+erm: mean over seeds of the
   differences within a seed, and its standard error (undefined with one seed).
 
@@ -54,8 +56,9 @@ from remind.sources.synthetic import SyntheticConfig, excess_log_loss, load_synt
 from remind.training import Settings, with_overrides
 
 ARMS = ("transformer", "none", "default")
-BASELINE, OURS = "transformer+erm", "default+erm"
+BASELINE, OURS, FLOOR = "transformer+erm", "default+erm", "shared"
 BLOCKS = ("all", *BAND_NAMES)
+EXCESS = "excess log loss over the optimum (nats)"
 
 
 def contenders(methods: Sequence[str], objectives: Sequence[str]) -> dict[str, Settings]:
@@ -77,13 +80,14 @@ def contenders(methods: Sequence[str], objectives: Sequence[str]) -> dict[str, S
 
 def plan(
     settings: dict[str, Settings], config: SyntheticConfig, *, seeds: int, folder: Path
-) -> tuple[list[Fit], dict[int, pd.Series]]:
-    """Every fit at one kappa, seed after seed, and per seed the optimum of each id."""
+) -> tuple[list[Fit], dict[int, pd.DataFrame]]:
+    """Every fit at one kappa, seed after seed, and per seed "optimum" and "shared" of each id."""
     fits: list[Fit] = []
-    optimum: dict[int, pd.Series] = {}
+    optimum: dict[int, pd.DataFrame] = {}
     for seed in range(seeds):
         drawn = load_synthetic(replace(config, seed=seed))
-        optimum[seed] = pd.Series(drawn.optimum_N, index=drawn.cohort.ids)
+        known = {"optimum": drawn.optimum_N, FLOOR: drawn.shared_N}
+        optimum[seed] = pd.DataFrame(known, index=drawn.cohort.ids)
         fits += [
             Fit(
                 name=name,
@@ -97,12 +101,15 @@ def plan(
     return fits, optimum
 
 
-def excess_by_block(frame: pd.DataFrame, optimum: dict[int, pd.Series]) -> pd.DataFrame:
+def excess_by_block(
+    frame: pd.DataFrame, optimum: dict[int, pd.DataFrame], *, of_floor: bool = False
+) -> pd.DataFrame:
     """Excess log loss in nats per patient: a row per seed, a column per block, NaN if empty."""
     rows = {}
     for seed, part in frame.groupby("seed"):
-        best_N = optimum[int(str(seed))].loc[part["id"]].to_numpy()
-        prob_N, band_N = prob_of(part)[:, 1], part["band"].to_numpy()
+        known = optimum[int(str(seed))].loc[part["id"]]
+        best_N, band_N = known["optimum"].to_numpy(), part["band"].to_numpy()
+        prob_N = known[FLOOR].to_numpy() if of_floor else prob_of(part)[:, 1]
         in_block = {block: (band_N == block) | (block == "all") for block in BLOCKS}
         rows[seed] = {
             block: excess_log_loss(prob_N[is_in_N], best_N[is_in_N]) if is_in_N.any() else np.nan
@@ -111,11 +118,13 @@ def excess_by_block(frame: pd.DataFrame, optimum: dict[int, pd.Series]) -> pd.Da
     return pd.DataFrame.from_dict(rows, orient="index", columns=pd.Index(BLOCKS))
 
 
-def report(fits: Sequence[Fit], optimum: dict[int, pd.Series]) -> dict[str, Any]:
+def report(fits: Sequence[Fit], optimum: dict[int, pd.DataFrame]) -> dict[str, Any]:
     """Everything that is shown at one kappa, of the contenders that are complete."""
     frames, incomplete = complete(fits)
     excess = {name: excess_by_block(frame, optimum) for name, frame in frames.items()}
+    floor = [excess_by_block(frame, optimum, of_floor=True) for frame in frames.values()][:1]
     return {
+        FLOOR: {block: _number(frame[block].mean()) for frame in floor for block in BLOCKS},
         "contenders": {
             name: {
                 "seconds_per_fit": seconds_per_fit(frames[name]),
@@ -136,6 +145,8 @@ def text(result: dict[str, Any]) -> str:
                 [name, *(show(values["blocks"][block]) for block in BLOCKS)]
                 for name, values in part["contenders"].items()
             ]
+            if title == EXCESS and part[FLOOR]:
+                rows.append([FLOOR, *(figure(part[FLOOR][block]) for block in BLOCKS)])
             if rows:
                 parts.append(f"kappa = {kappa}: {title}\n\n{markdown_table(['', *BLOCKS], rows)}")
         if part["incomplete"]:
@@ -221,7 +232,7 @@ def _share(values: dict[str, Any]) -> str:
 
 
 _TABLES = {
-    "excess log loss over the optimum (nats)": lambda values: figure(values["excess"]),
+    EXCESS: lambda values: figure(values["excess"]),
     f"share of the excess of {BASELINE} closed (%)": _share,
     f"difference to {BASELINE} ± standard error": lambda v: _with_error(v.get(f"minus_{BASELINE}")),
     f"difference to {OURS} ± standard error": lambda v: _with_error(v.get(f"minus_{OURS}")),

@@ -108,10 +108,15 @@ class SyntheticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticCohort:
-    """A cohort and P(y = 1 | what is observed) of its patients, in the order of ``cohort.ids``."""
+    """A cohort and P(y = 1 | what is observed) of its patients, in the order of ``cohort.ids``.
+
+    ``shared_N`` is the same without what is particular to one combination: nothing better can be
+    learned for a combination that training has not.
+    """
 
     cohort: Cohort
     optimum_N: np.ndarray
+    shared_N: np.ndarray
 
 
 def load_synthetic(config: SyntheticConfig | None = None) -> SyntheticCohort:
@@ -119,8 +124,13 @@ def load_synthetic(config: SyntheticConfig | None = None) -> SyntheticCohort:
     config = config or SyntheticConfig()
     frame, optimum_N = draw(config)
     cohort = cohort_from_frame(frame, cohort_spec(config))
-    optimum = pd.Series(optimum_N, index=frame["id"].to_numpy())
-    return SyntheticCohort(cohort=cohort, optimum_N=optimum.loc[cohort.ids].to_numpy())
+    columns = {"optimum": optimum_N, "shared": draw_shared(config)}
+    probability = pd.DataFrame(columns, index=frame["id"].to_numpy()).loc[cohort.ids]
+    return SyntheticCohort(
+        cohort=cohort,
+        optimum_N=probability["optimum"].to_numpy(),
+        shared_N=probability["shared"].to_numpy(),
+    )
 
 
 def load(**options: Any) -> Cohort:
@@ -168,18 +178,21 @@ class FusionFunction:
         phi_NML = np.where(odd_L, (latent_NML**2 - 1) / np.sqrt(2), latent_NML)
         return np.einsum("nml,ml->nm", phi_NML, self.mix_ML)
 
-    def weights(self, present_NM: np.ndarray) -> np.ndarray:
-        """Return w_mS, (N, M), 0 where m is not observed."""
+    def weights(self, present_NM: np.ndarray, *, particular: bool = True) -> np.ndarray:
+        """Return w_mS, (N, M), 0 where m is not observed; without its particular part if asked."""
         config = self.config
         pairwise_NM = (self._pairwise(present_NM) - self.center_M) / self.scale_M
         shift_NM = np.sqrt(1 - config.particular) * pairwise_NM
-        shift_NM += np.sqrt(config.particular) * self._particular(present_NM)
+        if particular:
+            shift_NM += np.sqrt(config.particular) * self._particular(present_NM)
         weight_NM = (self.shared_M + config.kappa * shift_NM) / np.sqrt(1 + config.kappa**2)
         return np.where(present_NM, weight_NM, 0.0)
 
-    def logits(self, latent_NML: np.ndarray, present_NM: np.ndarray) -> np.ndarray:
+    def logits(
+        self, latent_NML: np.ndarray, present_NM: np.ndarray, *, particular: bool = True
+    ) -> np.ndarray:
         """Return f_S(z), (N,); latents of modalities that are not observed have no influence."""
-        terms_NM = self.weights(present_NM) * self.contributions(latent_NML)
+        terms_NM = self.weights(present_NM, particular=particular) * self.contributions(latent_NML)
         scale = self.config.signal / np.sqrt(self.config.num_modalities / 2)
         return self.config.intercept + scale * terms_NM.sum(axis=1)
 
@@ -218,6 +231,13 @@ def draw(config: SyntheticConfig) -> tuple[pd.DataFrame, np.ndarray]:
     )
     values = pd.DataFrame(columns_NMC.reshape(config.num_patients, -1), columns=pd.Index(names))
     return pd.concat([head, values], axis=1), optimum_N
+
+
+def draw_shared(config: SyntheticConfig) -> np.ndarray:
+    """Return P(y = 1) without what is particular to a combination, (N,), in the order of `draw`."""
+    present_NM = draw_present(config)
+    latent_NML = draw_latents(config, draw_severity(config, present_NM))
+    return expit(FusionFunction(config).logits(latent_NML, present_NM, particular=False))
 
 
 def combinations(config: SyntheticConfig) -> np.ndarray:
