@@ -108,6 +108,10 @@ def _in_words(value: Any) -> str:
     """A value of JSON: a range, counts by name, names with values of their own, a size."""
     if isinstance(value, dict) and set(value) == set(RANGE):
         return _range_in_words(value)
+    if isinstance(value, dict) and set(value) == {"min", "max"}:
+        return f"{_in_words(value['min'])}–{_in_words(value['max'])}"
+    if isinstance(value, dict) and any(isinstance(part, float) for part in value.values()):
+        return _listed([f"{k.replace('_', ' ')} {_in_words(v)}" for k, v in value.items()])
     if isinstance(value, dict):
         is_counts = len(value) > 1 and all(type(part) is int for part in value.values())
         return _listed([f"{k} ({v:,})" if is_counts else str(k) for k, v in value.items()])

@@ -17,7 +17,7 @@ QUICK = {
     "default": ["epochs=1", "width=16", "hidden=16", "members=2"],
     "lightgbm": ["trees=5"],
 }
-SAME_WORDS = 0.7  # share of the words shown that a smaller hospital prints too
+SAME_WORDS = 0.6  # share of the words shown that a smaller hospital prints too
 
 
 def steps() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from remind.cohort.store import cache_folder
 
 BIG_BYTES = 8 << 20
 """Arrays from this size on live in a file."""
-RESIDENT_BYTES = 1 << 30
+RESIDENT_BYTES = 512 << 20
 """Most bytes of files that gathering of rows keeps in memory."""
 FAULT_BYTES = 2 << 20  # what the kernel maps around a byte that is touched: a large page
 

@@ -7,6 +7,7 @@ observed modality, S observed pairs of patient and modality.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.encoders.tokens import Tokens, observed
@@ -79,15 +80,37 @@ class ItemPool(nn.Module):
         self, x_Vd: Tensor, segment_V: Tensor, modality_V: Tensor, num_segments: int
     ) -> Tensor:
         """Means (S, Q, d) of the items of each segment under its softmax."""
-        score_VQ = torch.einsum("vd,vqd->vq", x_Vd, self.query_MQd[modality_V])
-        score_VQ = score_VQ / x_Vd.shape[1] ** 0.5
+        if (segment_V.diff() < 0).any():
+            order_V = segment_V.argsort()
+            x_Vd, segment_V, modality_V = x_Vd[order_V], segment_V[order_V], modality_V[order_V]
+        score_VQ = self._scores(x_Vd, modality_V) / x_Vd.shape[1] ** 0.5
         index_VQ = segment_V[:, None].expand_as(score_VQ)
         top_SQ = score_VQ.new_full((num_segments, score_VQ.shape[1]), -torch.inf)
         top_SQ = top_SQ.scatter_reduce(0, index_VQ, score_VQ.detach(), "amax")
         weight_VQ = (score_VQ - top_SQ[segment_V]).exp()
         total_SQ = torch.zeros_like(top_SQ).index_add(0, segment_V, weight_VQ)
         share_VQ = weight_VQ / total_SQ[segment_V]
-        value_VQd = share_VQ.unsqueeze(2) * self.value(x_Vd).unsqueeze(1)
-        return value_VQd.new_zeros(num_segments, *value_VQd.shape[1:]).index_add(
-            0, segment_V, value_VQd
+        start_S = torch.searchsorted(segment_V, torch.arange(num_segments, device=x_Vd.device))
+        places_V = torch.arange(len(x_Vd), device=x_Vd.device)
+        mean_SQd = torch.stack(
+            [
+                F.embedding_bag(
+                    places_V, x_Vd, start_S, mode="sum", per_sample_weights=share_V.contiguous()
+                )
+                for share_V in share_VQ.unbind(1)
+            ],
+            dim=1,
         )
+        # The mean of values is the value of the mean; where there is no item, there is none.
+        return self.value(mean_SQd) * (total_SQ > 0).unsqueeze(2)
+
+    def _scores(self, x_Vd: Tensor, modality_V: Tensor) -> Tensor:
+        """Products (V, Q) of items with the queries of their modalities."""
+        modality_m = self.has_items_M.nonzero().squeeze(1)
+        score_VmQ = (x_Vd @ self.query_MQd[modality_m].flatten(0, 1).mT).unflatten(
+            1, (len(modality_m), -1)
+        )
+        if len(modality_m) == 1:
+            return score_VmQ[:, 0]
+        m_V = torch.searchsorted(modality_m, modality_V)
+        return score_VmQ[torch.arange(len(m_V), device=m_V.device), m_V]

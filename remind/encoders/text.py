@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from remind.cohort.features.text import ChunkVectors
 from remind.cohort.kinds.text import TextBatch, TextModality, TextSchema
+from remind.cohort.kinds.text_model import LanguageModel
 from remind.cohort.kinds.text_ngrams import NgramBatch
 from remind.cohort.kinds.text_vectors import TokenBatch, VectorBatch
 from remind.encoders.items import ItemPool
 from remind.encoders.tokens import Tokens, merge
 
-import os
-NGRAM_WIDTH = int(os.environ.get("WIDTH","32"))
-NGRAM_DROPOUT = 0.3
+NGRAM_WIDTH = 32
+NGRAM_START = 0.005  # standard deviation of the table of n-grams before training
+NGRAM_SCALE = 0.1
+VECTOR_DROPOUT = 0.3
 FINE_TUNING = 0.01  # of the learning rate, for the weights of a transformer
 
 
@@ -58,11 +60,11 @@ class NoteEncoder(nn.Module):
         super().__init__()
         self.index = item.index
         if item.vocabulary is not None:
-            self.items, item_width = NgramItems(len(item.vocabulary.buckets), item.vocabulary), NGRAM_WIDTH
+            self.items, item_width = NgramItems(len(item.vocabulary.buckets)), NGRAM_WIDTH
         else:
             assert item.model is not None
-            vectors = ChunkVectors(item.model) if item.train else None
-            self.items, item_width = VectorItems(item.model.dim, width, vectors), width
+            model, item_width = item.model, width
+            self.items = TrainedItems(model, width) if item.train else FrozenItems(model.dim, width)
         self.pool = ItemPool(
             [item.index],
             item_width=item_width,
@@ -80,48 +82,74 @@ class NoteEncoder(nn.Module):
 
 
 class NgramItems(nn.Module):
-    """Items as weighted sums of n-grams.
+    """Items as weighted sums of n-grams, a low-rank map of tf-idf.
 
-        x_v = sum over n-grams f of item v of weight_vf table_f
+        x_v = scale * sum over n-grams f of item v of weight_vf table_f
+
+    The table starts near zero, so that n-grams that training says nothing about add no noise, and
+    the scale is small, so that an optimizer that moves all rows alike moves their sums slowly: that
+    keeps pace with a logistic regression on the same n-grams from a thousand patients on.
 
     Args:
         num_ngrams: K.
     """
 
-    def __init__(self, num_ngrams: int, voc) -> None:
+    def __init__(self, num_ngrams: int) -> None:
         super().__init__()
-        import os
-        sh = (torch.tensor(voc.counts).float()/voc.num_patients)**float(os.environ.get('POW','0'))
-        sh = sh * float(os.environ.get('MUL','1'))
-        self.register_buffer('sh', sh, persistent=False)
-        self.table_Kr = nn.Parameter(torch.randn(max(1, num_ngrams), NGRAM_WIDTH)*float(os.environ.get('INIT','1')))
-        self.p=float(os.environ.get('DROP','0.3'))
-        self.mode=os.environ.get('MODE','plain')
+        self.table_Kr = nn.Parameter(NGRAM_START * torch.randn(max(1, num_ngrams), NGRAM_WIDTH))
 
     def forward(self, values: NgramBatch, seen_V: Tensor) -> Tensor:
-        """Return x (V', r) of the items that are seen."""
+        """Return the items (V, r) that are seen."""
         seen_F = seen_V[values.item_F]
-        row_F, weight_F = values.row_F[seen_F], values.weight_F[seen_F]
         num_V = torch.bincount(values.item_F, minlength=len(seen_V))[seen_V]
-        weight_F = F.dropout(weight_F*self.sh[row_F], self.p, self.training)
-        return F.embedding_bag(
-            row_F,
+        x_Vr = F.embedding_bag(
+            values.row_F[seen_F],
             self.table_Kr,
             num_V.cumsum(0) - num_V,
             mode="sum",
-            per_sample_weights=weight_F,
+            per_sample_weights=values.weight_F[seen_F],
         )
+        return NGRAM_SCALE * x_Vr
 
 
-class VectorItems(nn.Module):
-    def __init__(self, dim: int, width: int, vectors) -> None:
+class FrozenItems(nn.Module):
+    """Items as a linear map of standardised vectors that a frozen transformer made.
+
+    Args:
+        dim: d.
+        width: D, of an item too.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.vectors = vectors
-        self.norm = nn.LayerNorm(dim)
         self.map = nn.Linear(dim, width)
+        self.dropout = nn.Dropout(VECTOR_DROPOUT)
 
-    def forward(self, values, seen_V: Tensor) -> Tensor:
-        if self.vectors is None:
-            return self.map(values.x_Vd[seen_V])
-        start_V1 = F.pad(values.length_V.cumsum(0), (1, 0))
-        return self.map(self.norm(self.vectors(values.token_F, start_V1)[seen_V]))
+    def forward(self, values: VectorBatch, seen_V: Tensor) -> Tensor:
+        """Return the items (V, D) that are seen."""
+        return self.map(self.dropout(values.x_Vd[seen_V]))
+
+
+class TrainedItems(nn.Module):
+    """Items as a linear map of the vectors of a transformer that is trained too.
+
+    Its weights learn at a small share of the learning rate, lest they forget what they know.
+
+    Args:
+        model: whose folder to read.
+        width: D, of an item too.
+    """
+
+    def __init__(self, model: LanguageModel, width: int) -> None:
+        super().__init__()
+        self.vectors = ChunkVectors(model)
+        for parameter in self.vectors.parameters():
+            parameter.lr_scale = FINE_TUNING  # type: ignore[attr-defined]  # `make_optimizer` reads it
+        self.norm = nn.LayerNorm(model.dim)
+        self.map = nn.Linear(model.dim, width)
+
+    def forward(self, values: TokenBatch, seen_V: Tensor) -> Tensor:
+        """Return the items (V, D) that are seen."""
+        seen_F = seen_V.repeat_interleave(values.length_V)
+        start_V1 = F.pad(values.length_V[seen_V].cumsum(0), (1, 0))
+        return self.map(self.norm(self.vectors(values.token_F[seen_F], start_V1)))

@@ -214,7 +214,8 @@ class _Trainer:
         total = 0.0
         for batch in self.loader([rows[i : i + size] for i in range(0, len(rows), size)]):
             for group in self.state.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, self.state.step, steps_per_epoch)
+                rate = learning_rate(self.config, self.state.step, steps_per_epoch)
+                group["lr"] = group["lr_scale"] * rate
             total += self._step(batch) * len(batch)
         return total / len(rows)
 
@@ -288,10 +289,25 @@ class _Trainer:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on parameters of two axes or more only."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
+    """AdamW with weight decay on parameters of two axes or more only.
+
+    A parameter may have an attribute `lr_scale`, a factor of its learning rate: weights that were
+    trained before have one below 1.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (getattr(parameter, "lr_scale", 1.0), parameter.dim() >= 2)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": groups[scale, is_matrix],
+                "weight_decay": config.weight_decay if is_matrix else 0.0,
+                "lr_scale": scale,
+            }
+            for scale, is_matrix in sorted(groups, reverse=True)
+        ],
+        lr=config.lr,
+        fused=True,
+    )

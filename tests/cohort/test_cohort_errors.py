@@ -238,7 +238,7 @@ TOML_ERRORS = {
         'kind = "vectors"',
         [
             "[modalities.ecg] has the kind 'vectors', which is none of tabular, vector, ",
-            'did you mean "vector"?',
+            'did you mean "vector"',
         ],
     ),
     "no kind": ('kind = "vector"', "", ["[modalities.ecg] needs a kind"]),

@@ -102,7 +102,7 @@ def load_network(model: LanguageModel) -> nn.Module:
             else:
                 config = transformers.AutoConfig.from_pretrained(str(folder), **options)
                 network = transformers.AutoModel.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # of many classes, those of safetensors among them
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} cannot be read as a model of transformers: {reason}") from error
     if getattr(network, "pooler", None) is not None:

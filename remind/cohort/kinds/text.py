@@ -95,6 +95,9 @@ class Text(Kind):
         return raw.select(rows)
 
     def digest(self, raw: Notes) -> Iterator[bytes]:
+        spec = raw.spec
+        made_by = (spec.encoder, spec.model, spec.train, spec.max_chunks, spec.overlap)
+        yield str(made_by).encode()
         yield raw.items.start_N1.tobytes()
         for text in raw.text_V:
             yield text.encode()

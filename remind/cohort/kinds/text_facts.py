@@ -38,9 +38,7 @@ def facts_of(notes: Notes) -> dict[str, Any]:
         "distinct_words": len(uses),
         "coverage": shared / uses.total() if uses else None,
         "encoder": notes.spec.encoder,
-        **(
-            _of_words(notes, words_V) if notes.spec.model is None else _of_tokens(notes)
-        ),
+        **(_of_words(notes, words_V) if notes.spec.model is None else _of_tokens(notes)),
     }
 
 

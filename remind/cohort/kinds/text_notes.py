@@ -153,9 +153,10 @@ def _of_column(reading: Reading, spec: TextSpec) -> Found:
     """A blank cell has no note; a blank note in a list is refused."""
     assert spec.column is not None
     table = reading.table
-    column = table.data[spec.column].combine_chunks()
+    column = table.data[spec.column]
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        column = column.combine_chunks()
         owner_V = pc.list_parent_indices(column).to_numpy().astype(np.int64)
         text_V, is_blank_V = _texts(table, spec.column, pc.list_flatten(column))
         for v in np.flatnonzero(is_blank_V):
@@ -186,7 +187,7 @@ def _of_table(reading: Reading, spec: TextSpec) -> Found | None:
             is_refused_V = is_refused_V[in_time_V]
         order_V = np.argsort(time_V, kind="stable")
         row_V, is_refused_V = row_V[order_V], is_refused_V[order_V]
-    text = long.table.data[spec.text].combine_chunks().take(pa.array(row_V))
+    text = long.table.data[spec.text].take(pa.array(row_V))
     text_V, is_blank_V = _texts(long.table, spec.text, text)
     for v in np.flatnonzero(is_blank_V & ~is_refused_V):
         reading.reject(
@@ -196,7 +197,9 @@ def _of_table(reading: Reading, spec: TextSpec) -> Found | None:
     return long.patient_V[row_V], text_V, is_blank_V | is_refused_V
 
 
-def _texts(table: Table, name: str, values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _texts(
+    table: Table, name: str, values: pa.ChunkedArray | pa.Array
+) -> tuple[np.ndarray, np.ndarray]:
     """The text of each cell as it is, and whether nothing but blanks is in it."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if not is_text(kind) and values.null_count < len(values):

@@ -82,4 +82,6 @@ def _parts(words_U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts += [marked[i : i + n] for n in LENGTHS for i in range(len(marked) - n + 1)]
         start_U1[u + 1] = len(parts)
     part_P, parts_Q = pd.factorize(np.array(parts, object))
-    return start_U1, text_hash(np.asarray(parts_Q), seed=1)[part_P] if len(parts) else np.zeros(0, np.uint64)
+    return start_U1, text_hash(np.asarray(parts_Q), seed=1)[part_P] if len(parts) else np.zeros(
+        0, np.uint64
+    )

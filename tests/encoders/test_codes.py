@@ -1,0 +1,147 @@
+"""Codes to tokens: a set of sums of parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remind.cohort import Cohort, read_cohort
+from remind.cohort.kinds.codes import CodesBatch
+from tests.cohort.make_events import patients, write
+from tests.encoders.event_laws import (
+    auroc_of_a_short_fit,
+    check_batch_composition,
+    check_gradients,
+    check_hidden_items_are_not_read,
+    doubled,
+    setting,
+)
+
+SECTIONS = """
+[modalities.dx]
+kind = "codes"
+table = "dx.csv"
+system = "icd9"
+min_count = 2
+
+[modalities.drugs]
+kind = "codes"
+table = "drugs.csv"
+system = "atc"
+time = "time"
+min_count = 1
+num_tokens = 1
+"""
+DX = ("250.00", "25001", "401.9", "4019", "V45.81", "E849.0", "nonsense")
+DRUGS = ("A10BA02", "C09AA05", "C09AA02", "N02BE01")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Diagnoses without, drugs with a time; not everyone has both."""
+    rng = np.random.default_rng(0)
+    folder = write(tmp_path_factory.mktemp("codes"), SECTIONS, patients(12))
+    for name, codes in (("dx", DX), ("drugs", DRUGS)):
+        num = 25
+        pid = np.append(0, rng.integers(0, 12, num - 1))
+        frame = pd.DataFrame({"pid": pid, "code": rng.choice(codes, num)})
+        frame["time"] = rng.uniform(0, 48, num)
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    return read_cohort(folder)
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(st.integers(0, 11), min_size=1, max_size=6))
+def test_the_company_in_a_batch_is_irrelevant(rows: list[int], cohort: Cohort) -> None:
+    encoder, encoded = setting(cohort, "codes")
+    check_batch_composition(encoder, encoded, "codes", rows)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_the_order_of_codes_is_irrelevant(seed: int, cohort: Cohort) -> None:
+    """Codes of a patient change places with their parts, and so do the parts of a code."""
+    encoder, encoded = setting(cohort, "codes")
+    batch = encoded.batch(np.arange(12))
+    values = doubled(batch.values["codes"])
+    x_TD = encoder(values, batch.present_BM).x_TD
+    shuffle = torch.Generator().manual_seed(seed)
+    for name, item in values.items():
+        order_V = torch.randperm(len(item.owner_V), generator=shuffle)
+        order_V = order_V[item.owner_V[order_V].argsort(stable=True)]
+        parts = item.row_W.split(item.num_V.tolist())
+        values[name] = type(item)(
+            owner_V=item.owner_V[order_V],
+            num_V=item.num_V[order_V],
+            row_W=torch.cat([parts[v].flip(0) for v in order_V.tolist()]),
+            place_V2=item.place_V2[order_V],
+        )
+    torch.testing.assert_close(encoder(values, batch.present_BM).x_TD, x_TD)
+
+
+@settings(max_examples=10, deadline=None)
+@given(rows=st.lists(st.integers(0, 11), min_size=4, max_size=8).map(lambda rows: [0, *rows]))
+def test_what_is_not_present_cannot_matter(rows: list[int], cohort: Cohort) -> None:
+    encoder, encoded = setting(cohort, "codes")
+    check_hidden_items_are_not_read(encoder, encoded, "codes", rows)
+
+
+def test_the_gradient_reaches_every_parameter(cohort: Cohort) -> None:
+    encoder, encoded = setting(cohort, "codes")
+    check_gradients(encoder, encoded, "codes")
+
+
+def test_a_code_is_the_sum_of_its_parts(cohort: Cohort) -> None:
+    """What goes into the pool is the sum over a code and its ancestors, one after the other."""
+    encoder, encoded = setting(cohort, "codes")
+    bag = encoder.encoders[0]
+    batch = encoded.batch(np.arange(12))
+    seen: list[torch.Tensor] = []
+    bag.pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    tokens = encoder(doubled(batch.values["codes"]), batch.present_BM)
+    item = batch.values["codes"]["dx"]
+    expected = [bag.table_Kd[rows.long()].sum(0) for rows in item.row_W.split(item.num_V.tolist())]
+    torch.testing.assert_close(seen[0], torch.stack(expected))
+    num_tokens = 2 * encoded.present_NM[:, 1] + encoded.present_NM[:, 2]
+    assert torch.bincount(tokens.owner_T, minlength=12).tolist() == num_tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("owner", "time", "is_same"),
+    [([0, 1], [0.5, 0.5], True), ([0, 1], [0.5, 0.6], False), ([0, 1, 1], [0.5] * 3, False)],
+)
+def test_the_number_of_codes_and_their_times_matter(
+    owner: list[int], time: list[float], is_same: bool, cohort: Cohort
+) -> None:
+    """The same code twice is not the same code once; nor is it the same later."""
+    encoder, _ = setting(cohort, "codes")
+    num = len(owner)
+    drugs = CodesBatch(
+        owner_V=torch.tensor(owner),
+        num_V=torch.full((num,), 2),
+        row_W=torch.tensor([0, 1]).repeat(num),
+        place_V2=torch.tensor(time).double()[:, None].expand(num, 2),
+    )
+    present_BM = torch.tensor([[False, False, True]] * 2)
+    x_TD = encoder.encoders[1](drugs, present_BM).x_TD
+    assert torch.allclose(x_TD[0], x_TD[1]) == is_same
+
+
+def test_the_signal_of_codes_is_learned_through_ancestors(tmp_path: Path) -> None:
+    """Every code is rare; only its category says something."""
+    n, rng = 400, np.random.default_rng(0)
+    frame = pd.DataFrame({"pid": range(n), "hr": rng.normal(size=n)})
+    category = rng.integers(200, 210, 8 * n)
+    pid = np.repeat(np.arange(n), 8)
+    code = [f"{c}.{d:02}" for c, d in zip(category, rng.integers(0, 100, 8 * n), strict=True)]
+    bad = np.bincount(pid, weights=np.isin(category, (203, 207)), minlength=n)
+    frame["died"] = (bad + rng.normal(size=n) > 1.5).astype(int)
+    frame["split"] = rng.choice(["train", "val", "test"], n, p=[0.6, 0.15, 0.25])
+    keys = '[modalities.dx]\nkind = "codes"\ntable = "dx.csv"\nsystem = "icd9"\nmin_count = 20\n'
+    folder = write(tmp_path, keys, frame)
+    pd.DataFrame({"pid": pid, "code": code}).to_csv(folder / "dx.csv", index=False)
+    assert auroc_of_a_short_fit(folder) > 0.75
