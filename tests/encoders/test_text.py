@@ -197,7 +197,7 @@ def auroc(cohort: Cohort, settings: list[str]) -> float:
 
 
 def test_ngrams_keep_pace_with_a_logistic_regression(tmp_path: Path) -> None:
-    """A thousand patients, notes of forty words of a long-tailed vocabulary; a third of it tells."""
+    """A thousand patients, notes of forty words of a long-tailed vocabulary; a third tells."""
     rng = np.random.default_rng(0)
     syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
     words = np.array(["".join(rng.choice(syllables, rng.integers(2, 4))) for _ in range(1500)])
@@ -276,5 +276,5 @@ def test_a_run_brings_the_weights_of_its_transformer_along(tiny: Path, tmp_path:
     again = open_run(tmp_path / "run", METHODS)
     pd.testing.assert_frame_equal(again.predict(cohort), expected, check_exact=True)
     (model / "config.json").unlink()
-    with pytest.raises(ValueError, match='no language model ".*c model".*never downloaded'):
+    with pytest.raises(ValueError, match=r'no language model ".*c model".*never downloaded'):
         open_run(tmp_path / "run", METHODS)
