@@ -87,8 +87,7 @@ class NgramItems(nn.Module):
         x_v = scale * sum over n-grams f of item v of weight_vf table_f
 
     The table starts near zero, so that n-grams that training says nothing about add no noise, and
-    the scale is small, so that an optimizer that moves all rows alike moves their sums slowly: that
-    keeps pace with a logistic regression on the same n-grams from a thousand patients on.
+    the scale is small, so that an optimizer that moves all rows alike moves their sums slowly.
 
     Args:
         num_ngrams: K.

@@ -223,6 +223,32 @@ def test_a_value_lies_between_the_knots_of_its_variable(tmp_path: Path) -> None:
     assert row_V[is_word_V].tolist() == [word.first_row + k for k in (0, 1, 2, 0, 1, 2, 0, 1, 3)]
 
 
+def test_a_variable_is_categorical_if_half_of_its_values_are_words(tmp_path: Path) -> None:
+    rows = [
+        (0, 1.0, "stage", "2"),
+        (0, 2.0, "stage", "b"),
+        (8, 1.0, "stage", "a"),
+        (9, 1, "stage", 3),
+    ]
+    raw = cohort_of(tmp_path, rows).values["labs"]
+    assert raw.categories == (("2", "3", "a", "b"),)
+
+
+def test_times_lie_between_the_quantiles_of_training(tmp_path: Path) -> None:
+    """Evenly spaced times are evenly placed; so are the hours to the patient's last event."""
+    rows = [(0, t, "a", 1.0) for t in (0.0, 1.0, 2.0, 3.0, 4.0)]
+    rows += [(8, 2.0, "a", 1.0), (8, 10.0, "a", 1.0)]
+    cohort = cohort_of(tmp_path, rows)
+    encoding, item = fitted(cohort)
+    assert item.time.time_knots == item.time.gap_knots == (0, 1, 2, 3, 4)
+    events = encoding.transform(cohort).values["series"]["labs"]
+    edge = 3**0.5
+    place_V2 = events.columns["place"]
+    np.testing.assert_allclose(place_V2[:5, 0], np.linspace(-edge, edge, 5), atol=1e-6)
+    np.testing.assert_allclose(place_V2[:5, 1], np.linspace(edge, -edge, 5), atol=1e-6)
+    np.testing.assert_allclose(place_V2[5:], [[0, edge], [edge, -edge]], atol=1e-6)
+
+
 @pytest.mark.parametrize("encoder", ["attention", "summary"])
 def test_training_rows_alone_decide_and_json_gives_it_back(encoder: str, tmp_path: Path) -> None:
     keys = f'encoder = "{encoder}"'

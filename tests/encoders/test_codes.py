@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from remind.cohort import Cohort, read_cohort
 from remind.cohort.kinds.codes import CodesBatch
+from remind.cohort.kinds.event_scales import CountScale
+from remind.encoders.events import EVENT_WIDTH, HEADS, EventPool
 from tests.cohort.make_events import patients, write
 from tests.encoders.event_laws import (
     auroc_of_a_short_fit,
@@ -108,6 +110,28 @@ def test_a_code_is_the_sum_of_its_parts(cohort: Cohort) -> None:
     torch.testing.assert_close(seen[0], torch.stack(expected))
     num_tokens = 2 * encoded.present_NM[:, 1] + encoded.present_NM[:, 2]
     assert torch.bincount(tokens.owner_T, minlength=12).tolist() == num_tokens.tolist()
+
+
+def test_a_token_is_its_formula() -> None:
+    """Time, mixing, the means of two heads, and the logarithm of the count, one after the other."""
+    torch.manual_seed(0)
+    count = CountScale(mean=0.7, std=0.4)
+    pool = EventPool(1, count, is_timed=True, width=6, num_modalities=2, num_tokens=3).double()
+    x_Vd, place_V2 = torch.randn(5, EVENT_WIDTH).double(), torch.randn(5, 2).double()
+    tokens = pool(x_Vd, place_V2, torch.tensor([0, 0, 0, 2, 2]), torch.ones(3, 2, dtype=torch.bool))
+    assert tokens.owner_T.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    timed_Vd = x_Vd + pool.time(place_V2)
+    mixed_Vd = timed_Vd + pool.mix(timed_Vd)
+    for patient, own in ((0, slice(0, 3)), (2, slice(3, 5))):
+        own_Vd = mixed_Vd[own]
+        log = (np.log1p(len(own_Vd)) - count.mean) / count.std
+        for q in range(3):
+            expected_D = log * pool.count_QD[q]
+            for head in (HEADS * q, HEADS * q + 1):
+                share_V = (own_Vd @ pool.pool.query_MQd[1, head] / EVENT_WIDTH**0.5).softmax(0)
+                mean_d = pool.pool.value(share_V @ own_Vd)
+                expected_D = expected_D + mean_d @ pool.pool.project_QdD[head]
+            torch.testing.assert_close(tokens.x_TD[tokens.owner_T == patient][q], expected_D)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def summarise(
     columns = {
         "count": num_P,
         "first": value_V[starts],
-        "last": value_V[starts],
+        "last": value_V[lasts],
         "since": end_N[patient_P] - time_V[lasts],
         "min": np.minimum.reduceat(value_V, starts),
         "max": np.maximum.reduceat(value_V, starts),
