@@ -42,15 +42,32 @@ def demo(
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="what to prepare: toy-hospital")],
+    source: Annotated[str, typer.Argument(help="what to prepare, as in toy-hospital")],
     out: Annotated[Path, typer.Option(help="the cohort folder to write, new or empty")],
+    root: Annotated[Path | None, typer.Option(help="the folder of the raw files")] = None,
+    task: Annotated[str | None, typer.Option(help="what to predict")] = None,
+    window: Annotated[float | None, typer.Option(help="hours before the prediction")] = None,
+    ed: Annotated[Path | None, typer.Option(help="MIMIC-IV-ED, if not below the root")] = None,
+    note: Annotated[Path | None, typer.Option(help="MIMIC-IV-Note, if not below the root")] = None,
+    cxr: Annotated[Path | None, typer.Option(help="the folder of MIMIC-CXR-JPG")] = None,
+    ecg: Annotated[Path | None, typer.Option(help="the folder of MIMIC-IV-ECG")] = None,
+    per: Annotated[str | None, typer.Option(help="embed: a row per exam or per breast")] = None,
+    layout: Annotated[Path | None, typer.Option(help="eye: a TOML file that names tables")] = None,
+    mask: Annotated[Path | None, typer.Option(help="a TOML file of what to hide at random")] = None,
+    memory: Annotated[float | None, typer.Option(help="memory limit in gigabytes [2]")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads of DuckDB [all cores]")] = None,
     patients: Annotated[int | None, typer.Option(help="stays in the toy hospital [1000]")] = None,
     seed: Annotated[int | None, typer.Option(help="fixes everything that is random [0]")] = None,
 ) -> None:
-    """Write a cohort folder: tables, files and cohort.toml."""
+    """Write a cohort folder from raw files: tables, cohort.toml, manifest.json."""
     from remind.commands import prepare_cohort
 
-    Console().print(prepare_cohort(source, out, patients=patients, seed=seed), soft_wrap=True)
+    options = {"root": root, "task": task, "window": window, "per": per, "layout": layout}
+    options |= {"ed": ed, "note": note, "cxr": cxr, "ecg": ecg}
+    options |= {"mask": mask, "memory": memory, "threads": threads}
+    options |= {"patients": patients, "seed": seed}
+    for line in prepare_cohort(source, out, **options):
+        Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

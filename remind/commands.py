@@ -18,6 +18,7 @@ from remind.evaluation.predictions import write_whole
 from remind.methods import METHODS
 from remind.pictures import upset_plot
 from remind.sources import load_source, open_cohort
+from remind.sources.manifest import flow_lines
 from remind.sources.prepare import prepare
 from remind.terminal import bands_in_words, fitted
 from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
@@ -28,7 +29,7 @@ SPLITS = ("train", "val", "test")
 PREDICTED_AT_ONCE = 1 << 18  # patients
 
 
-def prepare_cohort(source: str, out: Path, **options: Any) -> str:
+def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
     """Write the cohort folder of a source.
 
     Args:
@@ -37,13 +38,14 @@ def prepare_cohort(source: str, out: Path, **options: Any) -> str:
         options: of the source; None leaves one at its default.
 
     Returns:
-        What was done and what to do next, in words.
+        The flow, what was done and what to do next, line by line.
 
     Raises:
         InputError: no such source or option, or `out` cannot be the folder.
     """
-    prepare(source, out, **{name: value for name, value in options.items() if value is not None})
-    return f"{source} is in {out}; next: remind describe {out}"
+    given = {name: value for name, value in options.items() if value is not None}
+    manifest = prepare(source, out, **given)
+    return [*flow_lines(manifest), f"{source} is in {out}; next: remind describe {out}"]
 
 
 def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:

@@ -1,14 +1,16 @@
-"""Cohorts that can be made: a folder with its tables, files and cohort.toml."""
+"""Cohorts that can be made: a folder with its tables, files, cohort.toml and manifest.json."""
 
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 from remind.errors import InputError, did_you_mean
 from remind.sources import toy_hospital
+from remind.sources.manifest import Manifest
 
 __all__ = ["PREPARE", "Preparation", "prepare"]
 
@@ -17,8 +19,10 @@ __all__ = ["PREPARE", "Preparation", "prepare"]
 class Preparation:
     """How to fill an empty folder with a cohort, and the names of the options that this takes."""
 
-    write: Callable[..., None]
+    write: Callable[..., Manifest]
     options: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Options without a default."""
 
 
 PREPARE: dict[str, Preparation] = {
@@ -26,33 +30,54 @@ PREPARE: dict[str, Preparation] = {
 }
 
 
-def prepare(name: str, out: str | Path, **options: Any) -> None:
+def prepare(name: str, out: str | Path, **options: Any) -> Manifest:
     """Make the cohort folder of a source; it is there whole or not at all.
+
+    What a killed preparation left beside `out` is cleared away by the next one.
 
     Args:
         name: a key of `PREPARE`.
         out: the folder, which does not exist or is empty.
         options: of the source.
 
+    Returns:
+        What was done, as `out`/manifest.json holds it.
+
     Raises:
-        InputError: no such source, an option that it does not take, or `out` cannot be the folder.
+        InputError: no such source, an option that it does not take or lacks, or `out` cannot be the
+            folder, or what the source refuses.
     """
     source = _find(name, options)
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise InputError(f"{out} {what}: give --out a folder that does not exist yet")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    except OSError as error:
-        raise InputError(f"{out} cannot be made: {error.strerror}") from error
-    try:
-        temporary.chmod(0o755)
-        source.write(temporary, **options)
+    with _unfinished(out) as temporary:
+        manifest = source.write(temporary, **options)
+        manifest.write(temporary)
         if out.exists():
             out.rmdir()
         temporary.rename(out)
+    return manifest
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """An empty hidden folder beside `out`, which is gone in the end unless it was renamed."""
+    temporary = out.parent / f".{out.name}.unfinished"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+    except OSError as error:
+        raise InputError(f"{out} cannot be made: {error.strerror}") from error
+    try:
+        yield temporary
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
+        remedy = "free some, or write --out elsewhere"
+        raise InputError(f"no space is left on the disk of {out}: {remedy}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -68,4 +93,7 @@ def _find(name: str, options: dict[str, Any]) -> Preparation:
             hint = did_you_mean(option, source.options)
             takes = ", ".join(source.options) or "none"
             raise InputError(f'"{name}" has no option "{option}"; it takes {takes}{hint}')
+    for option in source.needs:
+        if option not in options:
+            raise InputError(f'"{name}" needs --{option}: it says where the raw files are')
     return source

@@ -8,6 +8,7 @@ import pytest
 from remind.cli import main
 from remind.cohort import load_spec
 from remind.errors import InputError
+from remind.sources.manifest import Manifest
 from remind.sources.prepare import PREPARE, Preparation, prepare
 
 
@@ -15,10 +16,11 @@ from remind.sources.prepare import PREPARE, Preparation, prepare
 def sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that writes one file, and one that breaks off after it."""
 
-    def write(folder: Path, *, word: str = "whole") -> None:
+    def write(folder: Path, *, word: str = "whole") -> Manifest:
         (folder / "file.txt").write_text(word)
         if word == "half":
             raise RuntimeError("broken off")
+        return Manifest(source="words", unit="words")
 
     monkeypatch.setitem(PREPARE, "words", Preparation(write=write, options=("word",)))
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from remind.errors import InputError
+from remind.sources.manifest import Manifest
 from remind.sources.toy_hospital import tables
 from remind.sources.toy_hospital.files import write_dicom, write_nifti, write_png, write_wfdb
 from remind.sources.toy_hospital.latent import Stays, draw_stays
@@ -27,13 +28,16 @@ DICOM_SHARE, INVERTED_SHARE = 0.4, 0.2  # of radiographs; of those that are DICO
 SPAN = 256  # pictures drawn at once
 
 
-def write(folder: Path, *, patients: int = 1000, seed: int = 0) -> None:
+def write(folder: Path, *, patients: int = 1000, seed: int = 0) -> Manifest:
     """Fill an empty folder with the hospital; the same seed gives the same bytes.
 
     Args:
         folder: that exists.
         patients: stays to train on, at least 40; a twentieth as many come on top as new ones.
         seed: of everything, at least 0.
+
+    Returns:
+        What was made.
 
     Raises:
         InputError: an option out of range, or a package that writes images is not installed.
@@ -52,6 +56,11 @@ def write(folder: Path, *, patients: int = 1000, seed: int = 0) -> None:
     _write_tables(folder, table.loc[~is_new_N], long_tables)
     _write_tables(folder / NEW, table.loc[is_new_N].drop(columns="died"), long_tables)
     _write_words(folder, {"patients": patients, "new": num_new, "seed": seed})
+    options = {"patients": patients, "seed": seed}
+    manifest = Manifest(source="toy-hospital", unit="stays", options=options)
+    manifest.step("stays drawn", patients + num_new)
+    manifest.step("stays whose outcome is known; the others are in new/", patients)
+    return manifest
 
 
 def _tables(stays: Stays, place_N: np.ndarray) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:

@@ -1,0 +1,222 @@
+"""Tables of a raw release, read out of core: DuckDB views over its .csv, .csv.gz or .parquet files.
+
+The memory that DuckDB takes is bounded by an option; what does not fit goes to a working folder
+inside the cohort folder that is being made, and goes away with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from remind.cohort.extras import require
+from remind.errors import InputError, did_you_mean
+from remind.sources.manifest import sha256_of
+
+SUFFIXES = (".csv.gz", ".csv", ".parquet")
+WORK = ".work"
+
+
+class RawTables:
+    """The tables of a release below one folder.
+
+    Args:
+        root: the folder of the release.
+        out: the folder that is being made; the working files lie in it until `close`.
+        memory_gb: memory limit of DuckDB in gigabytes, > 0.
+        threads: of DuckDB; None takes all cores.
+        title: what the release is called in messages, as in "MIMIC-IV".
+
+    Raises:
+        InputError: root is no folder, or DuckDB is not installed.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        out: Path,
+        *,
+        title: str,
+        memory_gb: float = 2.0,
+        threads: int | None = None,
+    ) -> None:
+        self._duckdb = require("duckdb", "prepare", f"preparing {title}")
+        if not root.is_dir():
+            raise InputError(f"{root} is no folder: give --root the folder of {title}")
+        if memory_gb <= 0:
+            raise InputError(f"--memory must be above 0 gigabytes, got {memory_gb}")
+        self.root, self.title = root, title
+        self.used: dict[str, dict[str, Any]] = {}
+        work = out / WORK
+        work.mkdir(exist_ok=True)
+        self._work = work
+        config: dict[str, Any] = {
+            "memory_limit": f"{memory_gb}GB",
+            "temp_directory": str(work / "spill"),
+            "preserve_insertion_order": False,
+        }
+        if threads is not None:
+            config["threads"] = threads
+        self.connection = self._duckdb.connect(str(work / "work.duckdb"), config=config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and remove the working files."""
+        import shutil
+
+        self.connection.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def find(self, name: str) -> Path | None:
+        """The file of a table, as in "hosp/labevents", or None if the release lacks it.
+
+        A folder of Parquet shards with the name of the table counts as its file.
+        """
+        for suffix in SUFFIXES:
+            path = self.root / f"{name}{suffix}"
+            if path.is_file():
+                return path
+        folder = self.root / name
+        return folder if folder.is_dir() and any(folder.glob("*.parquet")) else None
+
+    def view(
+        self,
+        name: str,
+        columns: Mapping[str, str],
+        *,
+        optional: Sequence[str] = (),
+        as_name: str | None = None,
+    ) -> str:
+        """Make a view with typed columns over a table; other columns of the file are not read.
+
+        Args:
+            name: of the table, as in "hosp/labevents".
+            columns: name in the file → DuckDB type. A type that ends in "?" makes null of what is
+                no such value (text in a numeric column, "<0.1"); otherwise it is an error.
+            optional: columns that older or newer versions lack; they are null then.
+            as_name: of the view; by default the last part of the name.
+
+        Returns:
+            The name of the view.
+
+        Raises:
+            InputError: no such table or column: names the file and the nearest column.
+        """
+        path = self.find(name)
+        if path is None:
+            raise InputError(
+                f"{self.root} has no table {name} (.csv.gz, .csv or .parquet):"
+                f" --root must be the folder of {self.title} that holds it"
+            )
+        view = as_name or name.rsplit("/", 1)[-1]
+        with self.explained(path):
+            have = [row[0] for row in self.execute(f"DESCRIBE SELECT * FROM {_scan(path)}")]
+            for column in columns:
+                if column not in have and column not in optional:
+                    hint = did_you_mean(column, have)
+                    raise InputError(f'{path} has no column "{column}"{hint}')
+            picked = ", ".join(_typed(column, kind, have) for column, kind in columns.items())
+            self.connection.execute(
+                f'CREATE OR REPLACE VIEW "{view}" AS SELECT {picked} FROM {_scan(path)}'
+            )
+        self.used[name] = {"path": str(path.relative_to(self.root)), "bytes": _size(path)}
+        return view
+
+    def execute(self, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows; for results that fit in memory."""
+        return self.connection.execute(query, parameters or []).fetchall()
+
+    def number(self, query: str) -> int:
+        """The one whole number that a query returns."""
+        return int(self.execute(query)[0][0])
+
+    def write(self, query: str, path: Path, *, row_group: int = 1 << 17) -> None:
+        """Write the result of a query as one Parquet file, streaming."""
+        self.connection.execute(
+            f"COPY ({query}) TO '{_quoted(path)}'"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+        )
+
+    def checksums(self) -> dict[str, dict[str, Any]]:
+        """What `Manifest.tables` holds: the files that views were made over, with their sha256."""
+        for facts in self.used.values():
+            path = self.root / facts["path"]
+            if path.is_file():
+                facts["sha256"] = sha256_of(path)
+        return self.used
+
+    @contextmanager
+    def explained(self, where: Path | None = None) -> Iterator[None]:
+        """Turn DuckDB's errors about the user's files or disk into one sentence.
+
+        Raises:
+            InputError: a file is cut short or malformed, a value is not of its type, the disk is
+                full, or the memory limit is too small for the work.
+        """
+        duckdb = self._duckdb
+        place = where or self.root
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            message = str(error).lower()
+            if "no space left" in message or "max_temp_directory_size" in message:
+                raise InputError(_full(self._work)) from error
+            raise InputError(
+                f"{place}: the memory limit is too small for this table: raise --memory"
+            ) from error
+        except duckdb.IOException as error:
+            if "no space left" in str(error).lower():
+                raise InputError(_full(self._work)) from error
+            raise InputError(f"{_first_line(error)}: download the file again ({place})") from error
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise InputError(
+                f"{place}: {_first_line(error)}: download the file again or mend the row"
+            ) from error
+
+
+def _typed(column: str, kind: str, have: Sequence[str]) -> str:
+    if column not in have:
+        return f'NULL::{kind.rstrip("?")} AS "{column}"'
+    if kind.endswith("?"):
+        return f'TRY_CAST("{column}" AS {kind[:-1]}) AS "{column}"'
+    return f'CAST("{column}" AS {kind}) AS "{column}"'
+
+
+def _scan(path: Path) -> str:
+    if path.is_dir():
+        return f"read_parquet('{_quoted(path)}/*.parquet')"
+    if path.name.endswith(".parquet"):
+        return f"read_parquet('{_quoted(path)}')"
+    return (
+        f"read_csv('{_quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"')"
+    )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else list(path.glob("*.parquet"))
+    return sum(file.stat().st_size for file in files)
+
+
+def _full(work: Path) -> str:
+    return (
+        f"no space is left on the disk of {work.parent.parent}: free some, or write --out elsewhere"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].removeprefix("IO Error: ").rstrip(".")
