@@ -174,7 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     results = []
     for millions in arguments.millions.split(","):
-        folder = Path(tempfile.mkdtemp(prefix="remind-storage-", dir=arguments.folder))
+        if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="remind-storage-", dir=arguments.folder))
         try:
             results.append(run_size(folder, round(float(millions) * 1e6), arguments))
         finally:
