@@ -175,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = []
     for millions in arguments.millions.split(","):
         if arguments.folder is not None:
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="remind-storage-", dir=arguments.folder))
+            arguments.folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="remind-storage-", dir=arguments.folder))
         try:
             results.append(run_size(folder, round(float(millions) * 1e6), arguments))
         finally:

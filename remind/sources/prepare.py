@@ -11,6 +11,7 @@ from typing import Any
 from remind.errors import InputError, did_you_mean
 from remind.sources import toy_hospital
 from remind.sources.manifest import Manifest
+from remind.sources.masking import MaskSpec, apply, existing, load_mask
 
 __all__ = ["PREPARE", "Preparation", "prepare"]
 
@@ -26,11 +27,14 @@ class Preparation:
 
 
 PREPARE: dict[str, Preparation] = {
+    "cohort": Preparation(write=existing.write, options=existing.OPTIONS, needs=("root",)),
     "toy-hospital": Preparation(write=toy_hospital.write, options=toy_hospital.OPTIONS),
 }
 
 
-def prepare(name: str, out: str | Path, **options: Any) -> Manifest:
+def prepare(
+    name: str, out: str | Path, *, mask: Path | MaskSpec | None = None, **options: Any
+) -> Manifest:
     """Make the cohort folder of a source; it is there whole or not at all.
 
     What a killed preparation left beside `out` is cleared away by the next one.
@@ -38,6 +42,7 @@ def prepare(name: str, out: str | Path, **options: Any) -> Manifest:
     Args:
         name: a key of `PREPARE`.
         out: the folder, which does not exist or is empty.
+        mask: what to hide on purpose, or the TOML file that says so.
         options: of the source.
 
     Returns:
@@ -45,15 +50,18 @@ def prepare(name: str, out: str | Path, **options: Any) -> Manifest:
 
     Raises:
         InputError: no such source, an option that it does not take or lacks, or `out` cannot be the
-            folder, or what the source refuses.
+            folder, or what the source refuses, or the mask does not fit.
     """
     source = _find(name, options)
+    mask = load_mask(mask) if isinstance(mask, Path) else mask
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise InputError(f"{out} {what}: give --out a folder that does not exist yet")
     with _unfinished(out) as temporary:
         manifest = source.write(temporary, **options)
+        if mask is not None:
+            apply(temporary, mask, manifest)
         manifest.write(temporary)
         if out.exists():
             out.rmdir()
