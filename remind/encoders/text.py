@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from remind.cohort.features.text import ChunkVectors
 from remind.cohort.kinds.text import TextBatch, TextModality, TextSchema
 from remind.cohort.kinds.text_model import LanguageModel
-from remind.cohort.kinds.text_ngrams import NgramBatch
+from remind.cohort.kinds.text_ngrams import NgramBatch, Vocabulary
 from remind.cohort.kinds.text_vectors import TokenBatch, VectorBatch
 from remind.encoders.items import ItemPool
 from remind.encoders.tokens import Tokens, merge
 
 NGRAM_WIDTH = 32
 NGRAM_START = 0.005  # standard deviation of the table of n-grams before training
-NGRAM_SCALE = 0.1
+NGRAM_SCALE = 0.6
+NGRAM_DROPOUT = 0.5
+COMMON = 0.1  # share of patients that have an n-gram from which on it is trained in full
 VECTOR_DROPOUT = 0.3
 FINE_TUNING = 0.01  # of the learning rate, for the weights of a transformer
 
@@ -60,7 +62,7 @@ class NoteEncoder(nn.Module):
         super().__init__()
         self.index = item.index
         if item.vocabulary is not None:
-            self.items, item_width = NgramItems(len(item.vocabulary.buckets)), NGRAM_WIDTH
+            self.items, item_width = NgramItems(item.vocabulary), NGRAM_WIDTH
         else:
             assert item.model is not None
             model, item_width = item.model, width
@@ -84,29 +86,38 @@ class NoteEncoder(nn.Module):
 class NgramItems(nn.Module):
     """Items as weighted sums of n-grams, a low-rank map of tf-idf.
 
-        x_v = scale * sum over n-grams f of item v of weight_vf table_f
+        x_v = scale * sum over n-grams f of item v of weight_vf sqrt(min(1, n_f / (0.1 n))) table_f
 
-    The table starts near zero, so that n-grams that training says nothing about add no noise, and
-    the scale is small, so that an optimizer that moves all rows alike moves their sums slowly.
+    The table starts near zero, so that n-grams that training says nothing about add no noise. An
+    optimizer that normalizes gradients moves the row of an n-gram that few patients have as far as
+    one that many have; the root of its frequency makes it move less, as a penalty would. In
+    training a random half of the n-grams is dropped.
 
     Args:
-        num_ngrams: K.
+        vocabulary: of K n-grams, which n_f of n training patients have.
     """
 
-    def __init__(self, num_ngrams: int) -> None:
+    share_K: Tensor
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.table_Kr = nn.Parameter(NGRAM_START * torch.randn(max(1, num_ngrams), NGRAM_WIDTH))
+        counts_K = torch.tensor(vocabulary.counts or (1,), dtype=torch.float32)
+        share_K = (counts_K / (COMMON * max(1, vocabulary.num_patients))).clamp(max=1).sqrt()
+        self.register_buffer("share_K", share_K, persistent=False)
+        self.table_Kr = nn.Parameter(NGRAM_START * torch.randn(len(share_K), NGRAM_WIDTH))
+        self.dropout = nn.Dropout(NGRAM_DROPOUT)
 
     def forward(self, values: NgramBatch, seen_V: Tensor) -> Tensor:
         """Return the items (V, r) that are seen."""
         seen_F = seen_V[values.item_F]
+        row_F = values.row_F[seen_F]
         num_V = torch.bincount(values.item_F, minlength=len(seen_V))[seen_V]
         x_Vr = F.embedding_bag(
-            values.row_F[seen_F],
+            row_F,
             self.table_Kr,
             num_V.cumsum(0) - num_V,
             mode="sum",
-            per_sample_weights=values.weight_F[seen_F],
+            per_sample_weights=self.dropout(values.weight_F[seen_F] * self.share_K[row_F]),
         )
         return NGRAM_SCALE * x_Vr
 

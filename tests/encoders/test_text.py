@@ -19,8 +19,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from remind.cohort import KINDS, Batch, Cohort, Encoding, read_cohort
+from remind.cohort.kinds.text_ngrams import Vocabulary
 from remind.encoders import TokenEncoder
-from remind.encoders.text import FINE_TUNING, TextEncoder
+from remind.encoders.text import FINE_TUNING, NgramItems, TextEncoder
 from remind.methods import METHODS
 from remind.training import fit_run, open_run, with_overrides
 from tests.cohort.make_texts import PACKAGE, notes_of, write_tiny
@@ -174,8 +175,15 @@ def test_ngrams_are_summed_by_their_weights(tiny: Path) -> None:
     x_Vr = items.items(batch, torch.ones(len(batch.owner_V), dtype=torch.bool))
     for v in range(len(batch.owner_V)):
         own = batch.item_F == v
-        expected = 0.1 * batch.weight_F[own] @ items.items.table_Kr[batch.row_F[own]]
+        rows = batch.row_F[own]
+        weight_F = batch.weight_F[own] * items.items.share_K[rows]
+        expected = 0.6 * weight_F @ items.items.table_Kr[rows]
         torch.testing.assert_close(x_Vr[v], expected)
+
+
+def test_an_ngram_counts_by_the_root_of_its_frequency_up_to_a_tenth_of_patients() -> None:
+    vocabulary = Vocabulary(num_patients=200, buckets=(1, 2, 3), counts=(5, 20, 150), words=())
+    assert NgramItems(vocabulary).share_K.tolist() == pytest.approx([0.5, 1, 1])
 
 
 def write(folder: Path, notes: list[str], label: np.ndarray, split: list[str], keys: str) -> Path:
