@@ -71,6 +71,46 @@ def prepare(
 
 
 @app.command()
+def reproduce(
+    experiment: Annotated[str, typer.Argument(help="mimic-iv, embed, fprm, or a TOML file")],
+    out: Annotated[Path, typer.Option(help="where everything goes; what is there is used")],
+    root: Annotated[Path | None, typer.Option(help="the raw files, or a prepared cohort")] = None,
+    ed: Annotated[Path | None, typer.Option(help="MIMIC-IV-ED, if not below the root")] = None,
+    note: Annotated[Path | None, typer.Option(help="MIMIC-IV-Note, if not below the root")] = None,
+    cxr: Annotated[Path | None, typer.Option(help="the folder of MIMIC-CXR-JPG")] = None,
+    ecg: Annotated[Path | None, typer.Option(help="the folder of MIMIC-IV-ECG")] = None,
+    layout: Annotated[Path | None, typer.Option(help="fprm: a TOML file that names tables")] = None,
+    memory: Annotated[float | None, typer.Option(help="memory limit in gigabytes [2]")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads of DuckDB [all cores]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="how many [those of the experiment]")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a setting that wins over the paper's"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do an experiment of the paper: prepare, fit over seeds, compare with what was published."""
+    from remind.reproduce import reproduce as run_experiment
+    from remind.reproduce import reproduction_table
+    from remind.training import make_progress
+
+    given = {"ed": ed, "note": note, "cxr": cxr, "ecg": ecg, "layout": layout}
+    given |= {"memory": memory, "threads": threads}
+    errors = Console(stderr=True)
+    result = run_experiment(
+        experiment,
+        root,
+        out,
+        seeds=seeds,
+        overrides=settings or (),
+        options={name: value for name, value in given.items() if value is not None},
+        progress=make_progress,
+        tell=lambda sentence: errors.print(sentence, soft_wrap=True, markup=False),
+    )
+    print(json.dumps(result) if as_json else reproduction_table(result))
+
+
+@app.command()
 def describe(
     cohort: CohortArgument,
     as_json: JsonOption = False,

@@ -28,6 +28,9 @@ class RawTables:
         threads: of DuckDB; None takes all cores.
         title: what the release is called in messages, as in "MIMIC-IV".
 
+    Attributes:
+        work: the folder of working files.
+
     Raises:
         InputError: root is no folder, or DuckDB is not installed.
     """
@@ -50,7 +53,7 @@ class RawTables:
         self.used: dict[str, dict[str, Any]] = {}
         work = out / WORK
         work.mkdir(exist_ok=True)
-        self._work = work
+        self.work = work
         config: dict[str, Any] = {
             "memory_limit": f"{memory_gb}GB",
             "temp_directory": str(work / "spill"),
@@ -76,18 +79,20 @@ class RawTables:
         import shutil
 
         self.connection.close()
-        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str, root: Path | None = None) -> Path | None:
         """The file of a table, as in "hosp/labevents", or None if the release lacks it.
 
-        A folder of Parquet shards with the name of the table counts as its file.
+        A folder of Parquet shards with the name of the table counts as its file. `root` is that of
+        another module of the release, if the table is not below the one of these tables.
         """
+        root = root or self.root
         for suffix in SUFFIXES:
-            path = self.root / f"{name}{suffix}"
+            path = root / f"{name}{suffix}"
             if path.is_file():
                 return path
-        folder = self.root / name
+        folder = root / name
         return folder if folder.is_dir() and any(folder.glob("*.parquet")) else None
 
     def view(
@@ -97,6 +102,7 @@ class RawTables:
         *,
         optional: Sequence[str] = (),
         as_name: str | None = None,
+        root: Path | None = None,
     ) -> str:
         """Make a view with typed columns over a table; other columns of the file are not read.
 
@@ -106,6 +112,7 @@ class RawTables:
                 no such value (text in a numeric column, "<0.1"); otherwise it is an error.
             optional: columns that older or newer versions lack; they are null then.
             as_name: of the view; by default the last part of the name.
+            root: of another module, if the table is not below the root of these tables.
 
         Returns:
             The name of the view.
@@ -113,10 +120,11 @@ class RawTables:
         Raises:
             InputError: no such table or column: names the file and the nearest column.
         """
-        path = self.find(name)
+        root = root or self.root
+        path = self.find(name, root)
         if path is None:
             raise InputError(
-                f"{self.root} has no table {name} (.csv.gz, .csv or .parquet):"
+                f"{root} has no table {name} (.csv.gz, .csv or .parquet):"
                 f" --root must be the folder of {self.title} that holds it"
             )
         view = as_name or name.rsplit("/", 1)[-1]
@@ -130,7 +138,9 @@ class RawTables:
             self.connection.execute(
                 f'CREATE OR REPLACE VIEW "{view}" AS SELECT {picked} FROM {_scan(path)}'
             )
-        self.used[name] = {"path": str(path.relative_to(self.root)), "bytes": _size(path)}
+        self.used[name] = {"path": str(path.relative_to(root)), "bytes": _size(path)}
+        if root != self.root:
+            self.used[name]["root"] = str(root)
         return view
 
     def execute(self, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
@@ -151,7 +161,7 @@ class RawTables:
     def checksums(self) -> dict[str, dict[str, Any]]:
         """What `Manifest.tables` holds: the files that views were made over, with their sha256."""
         for facts in self.used.values():
-            path = self.root / facts["path"]
+            path = Path(facts.get("root", self.root)) / facts["path"]
             if path.is_file():
                 facts["sha256"] = sha256_of(path)
         return self.used
@@ -171,13 +181,13 @@ class RawTables:
         except duckdb.OutOfMemoryException as error:
             message = str(error).lower()
             if "no space left" in message or "max_temp_directory_size" in message:
-                raise InputError(_full(self._work)) from error
+                raise InputError(_full(self.work)) from error
             raise InputError(
                 f"{place}: the memory limit is too small for this table: raise --memory"
             ) from error
         except duckdb.IOException as error:
             if "no space left" in str(error).lower():
-                raise InputError(_full(self._work)) from error
+                raise InputError(_full(self.work)) from error
             raise InputError(f"{_first_line(error)}: download the file again ({place})") from error
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise InputError(
@@ -198,8 +208,9 @@ def _scan(path: Path) -> str:
         return f"read_parquet('{_quoted(path)}/*.parquet')"
     if path.name.endswith(".parquet"):
         return f"read_parquet('{_quoted(path)}')"
-    return (
-        f"read_csv('{_quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"')"
+    return (  # all that could be guessed is given: notes hold lines that look like anything
+        f"read_csv('{_quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"',"
+        " escape = '\"', comment = '', skip = 0)"
     )
 
 

@@ -61,8 +61,9 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_or_option_names_those_there_are(tmp_path: Path) -> None:
+    known = ", ".join(f'"{name}"' for name in PREPARE)
     assert sentence(lambda: prepare("toy", tmp_path / "out")) == (
-        'no source "toy" to prepare; there are "toy-hospital", "words"'
+        f'no source "toy" to prepare; there are {known}'
     )
     assert sentence(lambda: prepare("words", tmp_path / "out", wrd="x")) == (
         '"words" has no option "wrd"; it takes word; did you mean "word"?'

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from remind.cohort.counting import counted
 from remind.cohort.formats import FormatError
 from remind.cohort.store import ContentKeys, RecordStore
 
@@ -40,8 +41,8 @@ class FileDecoder:
     def keys(self, paths: Sequence[Path]) -> Iterator[str | FormatError]:
         """The key of the record of each path, made if need be, or why there is none."""
         digests = ContentKeys()
-        for start in range(0, len(paths), CHUNK_FILES):
-            yield from self._chunk(digests, paths[start : start + CHUNK_FILES])
+        for some in counted(paths, CHUNK_FILES, "files read"):
+            yield from self._chunk(digests, some)
 
     def _chunk(self, digests: ContentKeys, paths: Sequence[Path]) -> list[str | FormatError]:
         with _without_warnings():

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from remind.cohort.formats import FormatError, Pixels, file_type, unit_range
+from remind.cohort.formats.content import crop_to_content
 from remind.cohort.formats.dicom import read_dicom_image
 from remind.cohort.formats.geometry import stretched
 from remind.cohort.formats.npy import read_npy_image
@@ -26,7 +27,7 @@ from remind.cohort.kinds.pixels import (
 )
 from remind.cohort.store import RecordStore
 
-VERSION = 1  # of the records; another one makes them anew
+VERSION, CROP_VERSION = 1, 1  # of the records, of cropped ones; others make them anew
 
 
 class ImageSpec(PixelSpec):
@@ -34,13 +35,16 @@ class ImageSpec(PixelSpec):
 
     `size`: height and width of a record; larger ones show more and train more slowly. `channels`: 1
     (grey) or 3 (colour). `window`: "dicom" (that of a DICOM file, or the range of its bits), "full"
-    (the range of the bits) or a centre and a width in units of the file. `keep_aspect`: pad rather
-    than stretch, where there is no `spacing_mm`.
+    (the range of the bits) or a centre and a width in units of the file. `crop`: "content" keeps
+    the largest bright region (a breast, an eye) and drops the dark background around it with the
+    text and frames burned into it. `keep_aspect`: pad rather than stretch, where there is no
+    `spacing_mm`.
     """
 
     size: list[int] = Field(default=[64, 64])
     channels: Literal[1, 3] = 1
     window: Literal["dicom", "full"] | list[float] = "dicom"
+    crop: Literal["content"] | None = None
     keep_aspect: bool = True
 
     @model_validator(mode="after")
@@ -59,8 +63,9 @@ class Image(PixelKind):
 
     def decoder(self, spec: ImageSpec) -> FileDecoder:
         options = (spec.channels, spec.window, spec.spacing_mm, spec.keep_aspect)
+        cropped = "" if spec.crop is None else f" {spec.crop} {CROP_VERSION}"
         store = RecordStore(
-            f"image {VERSION} {options}", (spec.channels, *spec.size), np.dtype(np.uint16)
+            f"image {VERSION} {options}{cropped}", (spec.channels, *spec.size), np.dtype(np.uint16)
         )
         return FileDecoder(
             store=store, parts=lambda path: [path], decode=partial(decode_image, spec)
@@ -75,6 +80,7 @@ def decode_image(spec: ImageSpec, path: Path) -> tuple[np.ndarray, dict[str, Any
     """
     pixels = _read(path, is_windowed=spec.window == "dicom")
     unit = unit_range(pixels, spec.window if isinstance(spec.window, list) else None)
+    unit = crop_to_content(unit) if spec.crop == "content" else unit
     height, width = unit.shape[:2]
     if spec.spacing_mm is not None:
         steps = spacing_steps(spec.spacing_mm, pixels.spacing_mm)

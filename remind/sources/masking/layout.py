@@ -1,0 +1,66 @@
+"""Which tables a cohort has, where their modalities are in them, and cohort.toml with new names."""
+
+import glob
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from remind.cohort import CohortSpec
+from remind.cohort.schema import FILE_NAME
+from remind.cohort.tables import find_files
+
+
+def long_tables(spec: CohortSpec) -> dict[str, list[str]]:
+    """Path or glob of each long table -> the modalities that are in it."""
+    tables: dict[str, list[str]] = {}
+    for name, modality in spec.modalities.items():
+        table = getattr(modality, "table", None)
+        if table is not None:
+            tables.setdefault(table, []).append(name)
+    return tables
+
+
+def table_files(spec: CohortSpec) -> set[Path]:
+    """All tables of a cohort."""
+    patterns = [spec.cohort.table, *long_tables(spec)]
+    return {file for pattern in patterns for file in find_files(pattern, spec.root)}
+
+
+def id_column(spec: CohortSpec, modality: str) -> str:
+    """The patient's column of a long table."""
+    return getattr(spec.modalities[modality], "id", None) or spec.cohort.id
+
+
+def places(spec: CohortSpec, pattern: str, folder: Path, name: str) -> tuple[dict[Path, Path], str]:
+    """Where the files of a table are, and where those of a changed one go.
+
+    Args:
+        spec: of the cohort.
+        pattern: path or glob of the table.
+        folder: of the changed cohort.
+        name: of a folder in it, for files that are not below the cohort's own.
+
+    Returns:
+        file -> file of the changed table, and the pattern of the latter.
+    """
+    files = find_files(pattern, spec.root)
+    if not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
+        return {file: folder / file.relative_to(spec.root) for file in files}, pattern
+    targets = {file: folder / name / f"{n:03d}-{file.name}" for n, file in enumerate(files)}
+    if len(files) == 1:
+        return targets, str(targets[files[0]].relative_to(folder))
+    suffix = files[0].name.partition(".")[2]
+    return targets, f"{glob.escape(name)}/*.{suffix}"
+
+
+def read_content(spec: CohortSpec) -> dict[str, Any]:
+    """The content of cohort.toml as it is written."""
+    return tomllib.loads(Path(spec.source).read_text(encoding="utf-8"))
+
+
+def write_content(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write cohort.toml."""
+    (folder / FILE_NAME).write_text(tomli_w.dumps(content), encoding="utf-8")
