@@ -61,7 +61,8 @@ class RawTables:
         }
         if threads is not None:
             config["threads"] = threads
-        self.connection = self._duckdb.connect(str(work / "work.duckdb"), config=config)
+        with self.explained():
+            self.connection = self._duckdb.connect(str(work / "work.duckdb"), config=config)
 
     def __enter__(self) -> Self:
         return self
@@ -178,21 +179,30 @@ class RawTables:
         place = where or self.root
         try:
             yield
-        except duckdb.OutOfMemoryException as error:
-            message = str(error).lower()
-            if "no space left" in message or "max_temp_directory_size" in message:
-                raise InputError(_full(self.work)) from error
-            raise InputError(
+        except duckdb.Error as error:
+            sentence = self._sentence(error, place)
+            if sentence is None:
+                raise
+            raise sentence from error
+
+    def _sentence(self, error: Exception, place: Path) -> InputError | None:
+        """The user's error behind one of DuckDB's, None if it is ours."""
+        duckdb, message = self._duckdb, str(error).lower()
+        if "no space left" in message or "max_temp_directory_size" in message:
+            return InputError(
+                f"no space is left on the disk of {self.work.parent.parent}: free some, or write"
+                " --out elsewhere"
+            )
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return InputError(
                 f"{place}: the memory limit is too small for this table: raise --memory"
-            ) from error
-        except duckdb.IOException as error:
-            if "no space left" in str(error).lower():
-                raise InputError(_full(self.work)) from error
-            raise InputError(f"{_first_line(error)}: download the file again ({place})") from error
-        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            raise InputError(
-                f"{place}: {_first_line(error)}: download the file again or mend the row"
-            ) from error
+            )
+        if isinstance(error, duckdb.IOException):
+            return InputError(f"{_first_line(error)}: download the file again ({place})")
+        if isinstance(error, (duckdb.InvalidInputException, duckdb.ConversionException)):
+            remedy = "download the file again or mend the row"
+            return InputError(f"{place}: {_first_line(error)}: {remedy}")
+        return None
 
 
 def _typed(column: str, kind: str, have: Sequence[str]) -> str:
@@ -221,12 +231,6 @@ def _quoted(path: Path) -> str:
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else list(path.glob("*.parquet"))
     return sum(file.stat().st_size for file in files)
-
-
-def _full(work: Path) -> str:
-    return (
-        f"no space is left on the disk of {work.parent.parent}: free some, or write --out elsewhere"
-    )
 
 
 def _first_line(error: Exception) -> str:
