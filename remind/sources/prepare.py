@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from remind.errors import InputError, did_you_mean
-from remind.sources import embed, eye, mimic_iv, toy_hospital
+from remind.sources import eicu, embed, eye, mimic_iv, physionet2012, toy_hospital
 from remind.sources.manifest import Manifest
 from remind.sources.masking import MaskSpec, apply, existing, load_mask
 
@@ -28,9 +28,13 @@ class Preparation:
 
 PREPARE: dict[str, Preparation] = {
     "cohort": Preparation(write=existing.write, options=existing.OPTIONS, needs=("root",)),
+    "eicu": Preparation(write=eicu.write, options=eicu.OPTIONS, needs=("root",)),
     "embed": Preparation(write=embed.write, options=embed.OPTIONS, needs=("root",)),
     "eye": Preparation(write=eye.write, options=eye.OPTIONS, needs=("root",)),
     "mimic-iv": Preparation(write=mimic_iv.write, options=mimic_iv.OPTIONS, needs=("root",)),
+    "physionet2012": Preparation(
+        write=physionet2012.write, options=physionet2012.OPTIONS, needs=("root",)
+    ),
     "toy-hospital": Preparation(write=toy_hospital.write, options=toy_hospital.OPTIONS),
 }
 
