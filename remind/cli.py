@@ -35,7 +35,7 @@ def demo(
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
 ) -> None:
     """Fit REMIND and gradient-boosted trees on the built-in cohort, and compare whom they serve."""
-    from remind.commands import run_demo
+    from remind.commands.runs import run_demo
 
     run_demo(out, [f"seed={seed}", *(settings or [])], Console())
 
@@ -60,7 +60,7 @@ def prepare(
     seed: Annotated[int | None, typer.Option(help="fixes everything that is random [0]")] = None,
 ) -> None:
     """Write a cohort folder from raw files: tables, cohort.toml, manifest.json."""
-    from remind.commands import prepare_cohort
+    from remind.commands.data import prepare_cohort
 
     options = {"root": root, "task": task, "window": window, "per": per, "layout": layout}
     options |= {"ed": ed, "note": note, "cxr": cxr, "ecg": ecg}
@@ -123,7 +123,7 @@ def describe(
     ] = None,
 ) -> None:
     """Show modalities, combinations, bands and the long tail of a cohort."""
-    from remind.commands import describe_cohort
+    from remind.commands.data import describe_cohort
     from remind.terminal import description
 
     facts = describe_cohort(cohort, plot)
@@ -175,7 +175,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure how well a run serves common, rare and unseen combinations."""
-    from remind.commands import evaluate_run
+    from remind.commands.runs import evaluate_run
     from remind.methods import METHODS
     from remind.terminal import evaluation as show
     from remind.training import open_run
@@ -194,7 +194,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="where predictions go: .csv, .csv.gz or .parquet")],
 ) -> None:
     """Predict for a table of patients, whatever is observed in them."""
-    from remind.commands import predict_table
+    from remind.commands.runs import predict_table
     from remind.methods import METHODS
     from remind.training import open_run
 

@@ -31,3 +31,9 @@ def test_importing_evaluation_loads_no_torch() -> None:
     """Predictions of any model of anyone can be judged without torch."""
     done = run("-c", "import sys, remind.evaluation; print('torch' in sys.modules)")
     assert done.stdout.strip() == "False", done.stdout + done.stderr
+
+
+def test_cohorts_are_prepared_and_described_without_torch() -> None:
+    """It takes longer to import than most tables to prepare."""
+    code = "import sys, remind.cli, remind.commands.data; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What the commands do, apart from reading their arguments."""
+"""Commands on runs: evaluate, predict, and the demo."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from remind.cohort import Bands, Cohort, describe, read_table_for_prediction
+from remind.cohort import Bands, Cohort, read_table_for_prediction
 from remind.cohort.arrays import chunks
 from remind.errors import InputError
 from remind.evaluation import band_plot, band_table, evaluate
 from remind.evaluation.predictions import write_whole
 from remind.methods import METHODS
-from remind.pictures import upset_plot
-from remind.sources import load_source, open_cohort
-from remind.sources.manifest import flow_lines
-from remind.sources.prepare import prepare
+from remind.sources import load_source
 from remind.terminal import bands_in_words, fitted
 from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
 
@@ -27,37 +24,6 @@ DEMO_COHORT = "support2"
 DEMO_METHODS = ("default", "lightgbm")
 SPLITS = ("train", "val", "test")
 PREDICTED_AT_ONCE = 1 << 18  # patients
-
-
-def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
-    """Write the cohort folder of a source.
-
-    Args:
-        source: a key of `PREPARE`.
-        out: the folder, new or empty.
-        options: of the source; None leaves one at its default.
-
-    Returns:
-        The flow, what was done and what to do next, line by line.
-
-    Raises:
-        InputError: no such source or option, or `out` cannot be the folder.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    manifest = prepare(source, out, **given)
-    return [*flow_lines(manifest), f"{source} is in {out}; next: remind describe {out}"]
-
-
-def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
-    """What a cohort is made of; `plot` draws its combinations to a file.
-
-    Raises:
-        InputError: the cohort cannot be read, or the picture cannot be written.
-    """
-    opened = open_cohort(cohort)
-    if plot is not None:
-        upset_plot(opened, plot)
-    return describe(opened)
 
 
 def evaluate_run(run: Run, split: str) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""Commands that need no model, and hence no torch: preparing and describing cohorts."""
+
+from pathlib import Path
+from typing import Any
+
+from remind.cohort import describe
+from remind.pictures import upset_plot
+from remind.sources import open_cohort
+from remind.sources.manifest import flow_lines
+from remind.sources.prepare import prepare
+
+
+def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
+    """Write the cohort folder of a source.
+
+    Args:
+        source: a key of `PREPARE`.
+        out: the folder, new or empty.
+        options: of the source; None leaves one at its default.
+
+    Returns:
+        The flow, what was done and what to do next, line by line.
+
+    Raises:
+        InputError: no such source or option, or `out` cannot be the folder.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    manifest = prepare(source, out, **given)
+    return [*flow_lines(manifest), f"{source} is in {out}; next: remind describe {out}"]
+
+
+def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
+    """What a cohort is made of; `plot` draws its combinations to a file.
+
+    Raises:
+        InputError: the cohort cannot be read, or the picture cannot be written.
+    """
+    opened = open_cohort(cohort)
+    if plot is not None:
+        upset_plot(opened, plot)
+    return describe(opened)
