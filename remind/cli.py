@@ -206,6 +206,43 @@ def predict(
     )
 
 
+@app.command()
+def diagnose(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    parts: Annotated[
+        str | None,
+        typer.Option(help="some of them, as in long_tail,gradients [all]", metavar="A,B,…"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain whom a run serves and whom not, and why; kept in its folder for the report."""
+    from remind.analyses.diagnose import diagnosis_lines
+    from remind.commands.runs import diagnose_run
+    from remind.methods import METHODS
+    from remind.training import open_run
+
+    errors = Console(stderr=True)
+    chosen = None if parts is None else [part.strip() for part in parts.split(",")]
+    result = diagnose_run(open_run(run, METHODS), split, chosen, errors.print)
+    if as_json:
+        _print(result)
+    else:
+        for line in diagnosis_lines(result):
+            Console().print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="a run folder, and others to hold it against")],
+    out: Annotated[Path | None, typer.Option(help="the page [report.html of the first]")] = None,
+) -> None:
+    """Write one self-contained page: whom the model serves, whom not, and why."""
+    from remind.report import write_report
+
+    Console().print(f"the report: {write_report(runs, out)}", soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line."""
     try:

@@ -1,6 +1,6 @@
 """Commands on runs: evaluate, predict, and the demo."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from remind.analyses.diagnose import diagnose
+from remind.analyses.options import Options
 from remind.cohort import Bands, Cohort, read_table_for_prediction
 from remind.cohort.arrays import chunks
 from remind.errors import InputError
-from remind.evaluation import band_plot, band_table, evaluate
+from remind.evaluation import band_plot, band_table, evaluate, write_predictions
 from remind.evaluation.predictions import write_whole
 from remind.methods import METHODS
+from remind.report import write_report
 from remind.sources import load_source
 from remind.terminal import bands_in_words, fitted
 from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
 
 DEMO_COHORT = "support2"
 DEMO_METHODS = ("default", "lightgbm")
+DEMO_PARTS = ("long_tail", "routing", "group_weights", "calibration", "conformal")  # the quick ones
 SPLITS = ("train", "val", "test")
 PREDICTED_AT_ONCE = 1 << 18  # patients
 
@@ -32,13 +36,40 @@ def evaluate_run(run: Run, split: str) -> dict[str, Any]:
     Raises:
         InputError: no such split, or the cohort is gone or has changed.
     """
-    if split not in SPLITS:
-        raise InputError(f'split must be one of {", ".join(SPLITS)}, got "{split}"')
+    _check_split(split)
     bands = Bands(head=run.settings.bands_head, medium=run.settings.bands_medium)
     predictions = run.predictions(split, run.cohort())
     result = evaluate(predictions, cohort=run.origin.name, bands=bands)
     if run.folder is not None:
+        write_predictions(predictions, run.folder.predictions)
         run.folder.write_evaluation(result)
+    return result
+
+
+def diagnose_run(
+    run: Run, split: str, parts: Sequence[str] | None, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Explain a run, and keep the diagnosis in its folder.
+
+    Args:
+        run: of any method.
+        split: whose patients are looked at.
+        parts: of the diagnosis; all if None.
+        tell: is told what is being done.
+
+    Raises:
+        InputError: no such split or part, or the cohort is gone or has changed.
+    """
+    _check_split(split)
+    result = diagnose(
+        run,
+        run.cohort(),
+        parts=parts,
+        options=Options(split=split),
+        on_part=lambda part: tell(f"diagnosing: {part.replace('_', ' ')}"),
+    )
+    if run.folder is not None:
+        run.folder.write_diagnosis(result)
     return result
 
 
@@ -72,6 +103,7 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
         console: where the result is shown.
     """
     cohort = load_source(DEMO_COHORT)
+    runs: dict[str, Run] = {}
     evaluations: dict[str, dict[str, Any]] = {}
     for name in DEMO_METHODS:
         method = METHODS[name]
@@ -81,7 +113,7 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
         if folder.is_run:
             folder.clear()
         console.print(f"fitting {name} on {DEMO_COHORT} ({len(cohort)} patients)")
-        run = fit_run(
+        runs[name] = fit_run(
             cohort,
             method,
             settings,
@@ -89,8 +121,8 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
             progress=make_progress(name),
             source=DEMO_COHORT,
         )
-        console.print(fitted(run), soft_wrap=True)
-        evaluations[name] = evaluate_run(run, "test")
+        console.print(fitted(runs[name]), soft_wrap=True)
+        evaluations[name] = evaluate_run(runs[name], "test")
     console.print(
         f"\n{DEMO_COHORT}: in-hospital death, {evaluations['default']['n']} test patients"
     )
@@ -99,6 +131,14 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
     picture = out / "bands.svg"
     band_plot(evaluations, picture)
     console.print(f"the same as a picture: {picture}", soft_wrap=True)
+    diagnose_run(runs["default"], "test", DEMO_PARTS, lambda part: console.print(part))
+    page = write_report([out / name for name in DEMO_METHODS])
+    console.print(f"the report, for a browser: {page}", soft_wrap=True)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise InputError(f'split must be one of {", ".join(SPLITS)}, got "{split}"')
 
 
 def _predict_part(run: Run, cohort: Cohort, rows: slice) -> pd.DataFrame:

@@ -21,6 +21,8 @@ from remind.training.settings import Settings
 CONFIG = "config.toml"
 ENCODING = "encoding.json"
 EVALUATION = "evaluation.json"
+DIAGNOSIS = "diagnosis.json"
+PREDICTIONS = "predictions.parquet"
 REPORT = "report.html"
 MODEL = "model"
 """Stem of the file whose presence says that the fit is done: model.safetensors, model.txt, …"""
@@ -154,6 +156,15 @@ class RunFolder:
         """Write evaluation.json."""
         write_json(self.path / EVALUATION, evaluation)
 
+    def write_diagnosis(self, diagnosis: dict[str, Any]) -> None:
+        """Write diagnosis.json."""
+        write_json(self.path / DIAGNOSIS, diagnosis)
+
+    @property
+    def predictions(self) -> Path:
+        """Where the predictions that were evaluated are kept."""
+        return self.path / PREDICTIONS
+
     def clear(self) -> None:
         """Remove the run, so that another one can begin here; nothing but its own files.
 
@@ -162,7 +173,16 @@ class RunFolder:
         """
         self.config()
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
-        for name in (EVALUATION, REPORT, METRICS, ENCODING, f"{MODEL}.*", CONFIG):
+        for name in (
+            EVALUATION,
+            DIAGNOSIS,
+            PREDICTIONS,
+            REPORT,
+            METRICS,
+            ENCODING,
+            f"{MODEL}.*",
+            CONFIG,
+        ):
             for file in self.path.glob(name):
                 file.unlink()
 

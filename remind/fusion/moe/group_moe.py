@@ -18,7 +18,7 @@ from remind.fusion.moe.balance import imbalance, information
 from remind.fusion.moe.code import GroupCode
 from remind.fusion.moe.experts import Experts, Modulation
 from remind.fusion.moe.gate import GATES
-from remind.fusion.moe.router import GroupRouter, Routing, choose
+from remind.fusion.moe.router import GroupRouter, Routing, Terms, choose
 from remind.fusion.packing import Packing
 
 
@@ -129,9 +129,12 @@ class GroupMoE(nn.Module):
 
     def route(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Routing:
         """Return where packed tokens (T, D) would go."""
+        return choose(self.terms(x_TD, packing, context).logits_TE, self.config.top_k)
+
+    def terms(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Terms:
+        """Return the routing logits of packed tokens (T, D) with their parts."""
         code_UR = None if self.code is None else self.code(context)
-        logits_TE = self.router(x_TD, code_UR, context.combo_of(packing.owner_T))
-        return choose(logits_TE, self.config.top_k)
+        return self.router.terms(x_TD, code_UR, context.combo_of(packing.owner_T))
 
     def _penalty(self, routing: Routing, combo_T: Tensor, num_combos: int) -> Tensor:
         """Return the weighted terms that the configuration asks for."""

@@ -25,6 +25,20 @@ class Routing(NamedTuple):
     probs_TE: Tensor
 
 
+class Terms(NamedTuple):
+    """What routing logits are made of.
+
+    Attributes:
+        shared_TE: logits that all groups share.
+        group_TE: logits of the group, before the entropy gate; None where there are none.
+        logits_TE: both, as they are used.
+    """
+
+    shared_TE: Tensor
+    group_TE: Tensor | None
+    logits_TE: Tensor
+
+
 class GroupRouter(nn.Module):
     """Logits of a token for the experts: a shared part, and a low-rank part of its group.
 
@@ -52,13 +66,18 @@ class GroupRouter(nn.Module):
 
     def forward(self, x_TD: Tensor, code_UR: Tensor | None, combo_T: Tensor) -> Tensor:
         """Return the logits (T, E); without a code the shared part alone."""
+        return self.terms(x_TD, code_UR, combo_T).logits_TE
+
+    def terms(self, x_TD: Tensor, code_UR: Tensor | None, combo_T: Tensor) -> Terms:
+        """Return the logits with their parts."""
         shared_TE = x_TD @ self.shared_DE
         if code_UR is None:
-            return shared_TE
+            return Terms(shared_TE, None, shared_TE)
         code_TR = code_UR.index_select(0, combo_T)
         group_TE = ((x_TD @ self.down_DR) * code_TR) @ self.up_RE
         group_TE = group_TE + (code_UR @ self.bias_RE).index_select(0, combo_T)
-        return shared_TE + entropy_gate(self.gate, shared_TE, group_TE) * group_TE
+        logits_TE = shared_TE + entropy_gate(self.gate, shared_TE, group_TE) * group_TE
+        return Terms(shared_TE, group_TE, logits_TE)
 
 
 def choose(logits_TE: Tensor, top_k: int) -> Routing:

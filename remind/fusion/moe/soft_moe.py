@@ -18,6 +18,7 @@ from remind.fusion.moe.code import seen_rows
 from remind.fusion.moe.experts import Experts
 from remind.fusion.moe.gate import GATES, entropy_gate
 from remind.fusion.moe.group_moe import Routed
+from remind.fusion.moe.router import Terms
 from remind.fusion.packing import Packing
 
 
@@ -98,6 +99,20 @@ class SoftGroupMoE(nn.Module):
     def route(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Tensor:
         """Return the combine weights (T, E): the share of every expert in the output of a token."""
         return packing.join(self._route(x_TD, packing, context)[1]).softmax(-1)
+
+    def terms(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Terms:
+        """Return the routing logits of packed tokens (T, D) with their parts."""
+        x_TD = F.normalize(x_TD, dim=-1)
+        shared_TE = x_TD @ (self.scale * F.normalize(self.shared_DE, dim=0))
+        if self.stage == 1:
+            return Terms(shared_TE, None, shared_TE)
+        group_T = context.group_U[context.combo_of(packing.owner_T)]
+        group_TE = torch.zeros_like(shared_TE)
+        for group in group_T[group_T >= 0].unique().tolist():
+            some_T = group_T == group
+            group_TE[some_T] = x_TD[some_T] @ (self.scale * self.residual_GDE[group])
+        alpha = entropy_gate(self.config.gate, shared_TE, group_TE)
+        return Terms(shared_TE, group_TE, shared_TE + alpha * group_TE)
 
     def _route(
         self, x_TD: Tensor, packing: Packing, context: GroupContext
