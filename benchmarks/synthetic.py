@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = {name: settings_for(name, own, arguments.sets) for name, own in settings.items()}
     folder = arguments.out or Path("runs/benchmark/synthetic")
     plans = {}
-    for kappa in _numbers(arguments.kappas):
+    for kappa in numbers(arguments.kappas, "--kappas"):
         config = SyntheticConfig(num_patients=arguments.num_patients, kappa=kappa)
         plans[f"{kappa:g}"] = plan(settings, config, seeds=arguments.seeds, folder=folder)
     fits = [fit for planned, _ in plans.values() for fit in planned]
@@ -239,12 +239,17 @@ _TABLES = {
 }
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str, option: str) -> list[float]:
+    """The numbers of a list with commas.
+
+    Raises:
+        InputError: something is no number.
+    """
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(
-            f'--kappas takes numbers with commas, such as 0,1, got "{text}"'
+            f'{option} takes numbers with commas, such as 0,1, got "{text}"'
         ) from error
 
 

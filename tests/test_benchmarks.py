@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import common, support2, synthetic
+from benchmarks import claims, common, support2, synthetic
 from benchmarks.common import settings_for
 from remind.cohort import Cohort, read_cohort
 from remind.errors import InputError
@@ -128,6 +128,27 @@ def test_synthetic_reports_the_share_of_the_gap_that_is_closed(
     assert synthetic.main(command) == 0
     assert "kappa = 1: excess log loss" in capsys.readouterr().out
     assert len(num_fits) == 4
+
+
+def test_claims_finds_causes_and_separates_the_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The effects of a 2x2 follow from its cells; what is found is kept with the fit."""
+    command = ["--kappas", "1", "--tails", "1", "--seeds", "2", "--num-patients", "700"]
+    command += ["--out", str(tmp_path), "--set", "epochs=1", "--set", "width=8"]
+    command += ["--set", "members=2"]
+    assert claims.main([*command, "--json"]) == 0
+    cell = json.loads(capsys.readouterr().out)["cells"]["kappa1-tail1"]
+    none, dro, moe, both = (cell["excess"][arm]["all"]["mean"] for arm in claims.ARMS)
+    effect = {name: values["all"]["mean"] for name, values in cell["effects"].items()}
+    assert effect["moe"] == pytest.approx((moe + both - none - dro) / 2)
+    assert effect["dro"] == pytest.approx((dro + both - none - moe) / 2)
+    assert effect["interaction"] == pytest.approx(both - moe - dro + none)
+    assert cell["found"]["rho"]["seeds"] == 2
+    low, high = cell["found"]["rho"]["ci"]
+    assert low < cell["found"]["rho"]["mean"] < high
+    assert claims.main([*command, "--report", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"]["kappa1-tail1"] == cell
 
 
 def test_settings_reach_whom_they_are_for() -> None:
