@@ -80,6 +80,28 @@ def test_predict_takes_any_subset_of_modalities(
     np.testing.assert_allclose(predictions["prob_0"] + predictions["prob_1"], 1, atol=1e-6)
 
 
+def test_a_run_is_diagnosed_and_reported(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some parts are asked for; the page shows these, and says how to get the others."""
+    assert remind(monkeypatch, "evaluate", run, "--json") == 0
+    capsys.readouterr()
+    assert remind(monkeypatch, "diagnose", run, "--parts", "long_tail, calibration", "--json") == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert "diagnosing: long tail" in captured.err
+    assert result["long_tail"]["num_groups"] > 1
+    assert result["gradients"] is None
+    assert json.loads((run / "diagnosis.json").read_text()) == result
+    assert remind(monkeypatch, "report", run) == 0
+    assert str(run / "report.html") in capsys.readouterr().out.replace("\n", "")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"{json.loads((run / 'evaluation.json').read_text())['overall']['auroc']:.3f}" in page
+    assert "remind diagnose" in page
+    assert remind(monkeypatch, "diagnose", run, "--parts", "long_tale") == 2
+    assert 'did you mean "long_tail"?' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["lightgbm", "tabm", "transformer", "paper"])
 def test_a_run_of_every_method_predicts_when_reopened_as_it_did(
     method: str, cohort: Path, tmp_path: Path
@@ -110,6 +132,10 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["predict", "{run}", "absent.csv", "--out", "{new}.csv"], "absent.csv"),
     (["predict", "{run}", "{table}", "--out", "{new}.xlsx"], ".csv, .csv.gz or .parquet"),
     (["predict", "{run}", "{table}", "--out", "{new}.csv"], '"lactte"'),
+    (["report", "{new}"], "is no run folder"),
+    (["reproduce", "mimic", "--out", "{new}"], 'no experiment "mimic"'),
+    (["reproduce", "embed", "--out", "{new}"], "needs --root"),
+    (["prepare", "embed", "--root", "{new}", "--out", "{new}2"], "is no folder: give --root"),
 ]
 
 
