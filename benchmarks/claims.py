@@ -189,8 +189,7 @@ def text(result: dict[str, Any]) -> str:
     """The report as three Markdown tables: causes, the 2x2, its effects."""
     cells = result["cells"]
     causes = [
-        [name, *(_shown(part["found"][key], sign=True) for key in FOUND)]
-        for name, part in cells.items()
+        [name, *(_found(key, part["found"][key]) for key in FOUND)] for name, part in cells.items()
     ]
     two_by_two = [
         [name, arm, *(_shown(values[block]) for block in BLOCKS)]
@@ -213,6 +212,12 @@ def text(result: dict[str, Any]) -> str:
         if part["incomplete"]
     ]
     return "\n".join(parts + missing)
+
+
+def _found(key: str, values: dict[str, Any]) -> str:
+    if key == "is_significant":
+        return figure(values["mean"], 1)
+    return _shown(values, sign=True)
 
 
 def _shown(values: dict[str, Any], *, sign: bool = False) -> str:
