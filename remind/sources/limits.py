@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from remind.sources.manifest import Manifest
-from remind.sources.raw import RawTables
+from remind.sources.raw import RawTables, scan
 
 TABLE = "quantities.csv"
 KEPT = "kept"
@@ -148,11 +148,6 @@ def series_section(name: str) -> dict[str, Any]:
 def units_of(rules: Iterable[Rule]) -> Mapping[str, str]:
     """Quantity → unit, for the manifest."""
     return {rule.quantity: rule.unit for rule in rules}
-
-
-def scan(path: Path) -> str:
-    """SQL that reads a Parquet file."""
-    return f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')"
 
 
 def _make_rules(tables: RawTables, rules: list[Rule]) -> None:

@@ -4,6 +4,7 @@ The memory that DuckDB takes is bounded by an option; what does not fit goes to 
 inside the cohort folder that is being made, and goes away with it.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +78,6 @@ class RawTables:
 
     def close(self) -> None:
         """Close the database and remove the working files."""
-        import shutil
-
         self.connection.close()
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -130,14 +129,14 @@ class RawTables:
             )
         view = as_name or name.rsplit("/", 1)[-1]
         with self.explained(path):
-            have = [row[0] for row in self.execute(f"DESCRIBE SELECT * FROM {_scan(path)}")]
+            have = [row[0] for row in self.execute(f"DESCRIBE SELECT * FROM {scan(path)}")]
             for column in columns:
                 if column not in have and column not in optional:
                     hint = did_you_mean(column, have)
                     raise InputError(f'{path} has no column "{column}"{hint}')
             picked = ", ".join(_typed(column, kind, have) for column, kind in columns.items())
             self.connection.execute(
-                f'CREATE OR REPLACE VIEW "{view}" AS SELECT {picked} FROM {_scan(path)}'
+                f'CREATE OR REPLACE VIEW "{view}" AS SELECT {picked} FROM {scan(path)}'
             )
         self.used[name] = {"path": str(path.relative_to(root)), "bytes": _size(path)}
         if root != self.root:
@@ -155,7 +154,7 @@ class RawTables:
     def write(self, query: str, path: Path, *, row_group: int = 1 << 17) -> None:
         """Write the result of a query as one Parquet file, streaming."""
         self.connection.execute(
-            f"COPY ({query}) TO '{_quoted(path)}'"
+            f"COPY ({query}) TO '{quoted(path)}'"
             f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
         )
 
@@ -213,18 +212,20 @@ def _typed(column: str, kind: str, have: Sequence[str]) -> str:
     return f'CAST("{column}" AS {kind}) AS "{column}"'
 
 
-def _scan(path: Path) -> str:
+def scan(path: Path) -> str:
+    """SQL that reads a file, or a folder of Parquet shards."""
     if path.is_dir():
-        return f"read_parquet('{_quoted(path)}/*.parquet')"
+        return f"read_parquet('{quoted(path)}/*.parquet')"
     if path.name.endswith(".parquet"):
-        return f"read_parquet('{_quoted(path)}')"
+        return f"read_parquet('{quoted(path)}')"
     return (  # all that could be guessed is given: notes hold lines that look like anything
-        f"read_csv('{_quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"',"
+        f"read_csv('{quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"',"
         " escape = '\"', comment = '', skip = 0)"
     )
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path inside the single quotes of SQL."""
     return str(path).replace("'", "''")
 
 

@@ -9,7 +9,7 @@ outcomes and what another model predicts, and none of them says when its values 
 
 from pathlib import Path
 
-from remind.errors import InputError
+from remind.sources.checks import check_seed, require_stays
 from remind.sources.eicu.events import write_codes, write_notes
 from remind.sources.eicu.folder import write_main_table, write_toml
 from remind.sources.eicu.measurements import write_measurements
@@ -59,8 +59,7 @@ def write(
             nobody is left.
     """
     chosen = find_task(task, window)
-    if seed < 0:
-        raise InputError(f"eicu: --seed must be at least 0, got {seed}")
+    check_seed("eicu", seed)
     options = {"root": str(root), "task": task, "window": window, "memory": memory}
     options |= {"threads": threads, "seed": seed}
     manifest = Manifest(source="eicu", unit="unit stays", version=version_of(root), options=options)
@@ -69,7 +68,7 @@ def write(
         release = open_release(tables, manifest)
         with tables.explained():
             make_units(release, chosen, window)
-            _require_units(manifest, root)
+            require_stays(manifest, root)
             sections = write_main_table(release, rules, chosen, folder)
             for name in write_measurements(release, rules, folder):
                 sections[name] = series_section(name)
@@ -81,16 +80,6 @@ def write(
     manifest.notes = [chosen.meaning, *NOTES]
     write_toml(folder, chosen, seed, sections)
     return manifest
-
-
-def _require_units(manifest: Manifest, root: Path) -> None:
-    if manifest.flow[-1].num_left:
-        return
-    lost = next(step for step in manifest.flow if not step.num_left)
-    raise InputError(
-        f"{root}: no stay is left at the step {lost.step!r}: give --root a whole release, or "
-        "another --task or --window"
-    )
 
 
 __all__ = ["OPTIONS", "write"]

@@ -7,7 +7,8 @@ import tomli_w
 
 from remind.sources.eicu.release import ID, Release
 from remind.sources.eicu.tasks import Task
-from remind.sources.limits import KEPT, Rule, count_fates, judge, scan
+from remind.sources.limits import KEPT, Rule, count_fates, judge
+from remind.sources.raw import scan
 
 VAL, TEST = 0.1, 0.2
 HOSPITAL = "hospital"

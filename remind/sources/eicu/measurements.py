@@ -15,9 +15,9 @@ from remind.sources.limits import (
     count_fates,
     judge,
     modalities,
-    scan,
     write_series,
 )
+from remind.sources.raw import scan
 
 IO_PREFIX = "^flowsheet\\|flowsheet cell labels\\|i&o\\|"
 

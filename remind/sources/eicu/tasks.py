@@ -7,7 +7,7 @@ length-of-stay          the unit stay lasts more than 3 days in all (length-of-s
 
 from dataclasses import dataclass
 
-from remind.errors import InputError, did_you_mean
+from remind.sources.checks import days_of_stay, refuse_detail, split_task
 
 LONG_STAY_DAYS = 3
 TASKS = ("in-hospital-mortality", "unit-mortality", "length-of-stay")
@@ -37,17 +37,10 @@ def find_task(name: str, window: float) -> Task:
     Raises:
         InputError: there is no such task or window, or what follows the colon is wrong.
     """
-    if not window > 0:
-        raise InputError(f"eicu: --window must be above 0 hours, got {window:g}")
-    base, _, detail = name.partition(":")
-    if base not in TASKS:
-        raise InputError(
-            f'eicu: --task "{name}" is none of {", ".join(TASKS)}{did_you_mean(base, TASKS)}'
-        )
+    base, detail = split_task("eicu", name, window, TASKS)
     if base == "length-of-stay":
         return _length_of_stay(name, detail, window)
-    if detail:
-        raise InputError(f'eicu: --task {base} takes nothing after a colon, got "{detail}"')
+    refuse_detail("eicu", base, detail)
     where = "hospital" if base == "in-hospital-mortality" else "unit"
     column = f"{where}dischargestatus"
     return Task(
@@ -59,17 +52,7 @@ def find_task(name: str, window: float) -> Task:
 
 
 def _length_of_stay(name: str, detail: str, window: float) -> Task:
-    try:
-        days = float(detail or LONG_STAY_DAYS)
-    except ValueError as error:
-        raise InputError(
-            f'eicu: --task length-of-stay:{detail} needs days, as in "length-of-stay:5"'
-        ) from error
-    if not days * 24 > window:
-        raise InputError(
-            f"eicu: --task {name} asks for stays longer than {days:g} days, which --window "
-            f"{window:g} hours knows already: give a shorter window, or --task length-of-stay:DAYS"
-        )
+    days = days_of_stay("eicu", detail, window, LONG_STAY_DAYS, 5)
     return Task(
         name=name,
         label="long_stay",

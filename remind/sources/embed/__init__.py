@@ -9,6 +9,7 @@ synthetic C-view and full-field digital (2D) images, each in the views CC and ML
 from pathlib import Path
 
 from remind.errors import InputError, did_you_mean
+from remind.sources.checks import check_seed
 from remind.sources.embed.files import find_images, require_readable
 from remind.sources.embed.published import counts, notes
 from remind.sources.embed.tables import (
@@ -88,8 +89,7 @@ def write(
     if per not in UNITS:
         hint = did_you_mean(per, UNITS)
         raise InputError(f'embed: --per must be exam or breast, got "{per}"{hint}')
-    if seed < 0:
-        raise InputError(f"embed: --seed must be at least 0, got {seed}")
+    check_seed("embed", seed)
     options = {"root": str(root), "per": per, "memory": memory, "threads": threads, "seed": seed}
     manifest = Manifest(source="embed", unit=UNITS[per], options=options)
     raw = RawTables(root, folder, title=TITLE, memory_gb=memory, threads=threads)

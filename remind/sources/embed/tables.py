@@ -7,7 +7,7 @@ so that the clinical table is joined on this pair and never on its side, half of
 from pathlib import Path
 
 from remind.errors import InputError
-from remind.sources.raw import RawTables
+from remind.sources.raw import RawTables, quoted
 
 METADATA, CLINICAL = "EMBED_OpenData_metadata", "EMBED_OpenData_clinical"
 FOLDERS = ("", "tables/")  # below the root
@@ -161,7 +161,7 @@ def write_tables(tables: RawTables, folder: Path, per: str) -> None:
             tables.write(query, folder / f"{name}.parquet")
     absent = "FROM sought WHERE NOT EXISTS (SELECT 1 FROM found WHERE found.tail = sought.tail)"
     if tables.number(f"SELECT count(*) {absent}"):
-        target = str(folder / ABSENT_FILES).replace("'", "''")
+        target = quoted(folder / ABSENT_FILES)
         tables.execute(
             f"COPY (SELECT unit AS {per}_id, side, modality, raw AS anon_dicom_path {absent} "
             f"ORDER BY ALL) TO '{target}' (HEADER)"

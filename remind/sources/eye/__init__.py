@@ -14,6 +14,7 @@ import tomli_w
 
 from remind.cohort.columns import read_feature
 from remind.errors import InputError
+from remind.sources.checks import check_seed
 from remind.sources.eye.files import FilesOfRows, find_files_of_rows
 from remind.sources.eye.layout import LAYOUT, Layout, load_layout
 from remind.sources.eye.rows import Rows, read_rows
@@ -40,8 +41,7 @@ def write(folder: Path, *, root: Path, layout: Path | None = None, seed: int = 0
     """
     if not root.is_dir():
         raise InputError(f"{root} is no folder: give --root the folder of the images")
-    if seed < 0:
-        raise InputError(f"eye: --seed must be at least 0, got {seed}")
+    check_seed("eye", seed)
     root, file = root.absolute(), layout or root / LAYOUT
     plan = load_layout(file, root)
     manifest = Manifest(

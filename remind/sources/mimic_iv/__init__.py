@@ -11,7 +11,7 @@ the time it is charted for; codes of the own admission and discharge notes never
 from pathlib import Path
 from typing import Any
 
-from remind.errors import InputError
+from remind.sources.checks import check_seed, require_stays
 from remind.sources.manifest import Manifest
 from remind.sources.mimic_iv.events import write_codes
 from remind.sources.mimic_iv.folder import tabular, write_main_table, write_toml
@@ -70,8 +70,7 @@ def write(
             nobody is left.
     """
     chosen = find_task(task, window)
-    if seed < 0:
-        raise InputError(f"mimic-iv: --seed must be at least 0, got {seed}")
+    check_seed("mimic-iv", seed)
     roots = {"ed": ed, "note": note, "cxr": cxr, "ecg": ecg}
     options = {"root": str(root), **{name: path and str(path) for name, path in roots.items()}}
     options |= {"task": task, "window": window, "memory": memory, "threads": threads, "seed": seed}
@@ -82,7 +81,7 @@ def write(
         release = open_release(tables, roots, manifest)
         with tables.explained():
             make_units(release, chosen, window)
-            _require_units(manifest, root)
+            require_stays(manifest, root)
             sections = _write_modalities(release, chosen, folder)
             compare(release, chosen, window, sections)
             manifest.tables = tables.checksums()
@@ -123,16 +122,6 @@ def _write_modalities(release: Release, task: Task, folder: Path) -> dict[str, d
     if findings is not None:
         sections["chest_xray_findings"] = tabular(findings["columns"], filled)
     return {name: section for name, section in sections.items() if section is not None}
-
-
-def _require_units(manifest: Manifest, root: Path) -> None:
-    if manifest.flow[-1].num_left:
-        return
-    lost = next(step for step in manifest.flow if not step.num_left)
-    raise InputError(
-        f"{root}: no stay is left at the step {lost.step!r}: give --root a whole release, or "
-        "another --task or --window"
-    )
 
 
 __all__ = ["OPTIONS", "write"]

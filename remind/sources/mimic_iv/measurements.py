@@ -9,6 +9,7 @@ from pathlib import Path
 
 from remind.sources.mimic_iv.quantities import KEPT, Rule, items, judge, modalities
 from remind.sources.mimic_iv.release import Release
+from remind.sources.raw import scan
 
 HOURS = "date_diff('second', u.intime, {time}) / 3600.0"
 
@@ -129,7 +130,7 @@ def _read(release: Release, rules: list[Rule], table: str) -> Path:
     scanned, values = tables.work / f"{short}.parquet", tables.work / f"{short}_values.parquet"
     with release.reading(table):
         tables.write(_scan(release, rules, table), scanned)
-    source = f"read_parquet('{str(scanned).replace(chr(39), chr(39) * 2)}')"
+    source = scan(scanned)
     raw = RATES.format(scanned=source) if table == INPUT else f"FROM {source}"
     counts = release.manifest.counts.setdefault("quantities", {})
     for quantity, fate, number in judge(tables, rules, table, raw, values):
@@ -163,7 +164,7 @@ def _write_modality(
 ) -> list[Series]:
     has_text = any(rule.low is None for rule in rules if rule.modality == name)
     value = "coalesce(written, value::VARCHAR)" if has_text else "value"
-    source = f"read_parquet('{str(values).replace(chr(39), chr(39) * 2)}')"
+    source = scan(values)
     where = f"FROM {source} WHERE modality = '{name}' AND fate = '{KEPT}'"
     num_rows = release.tables.number(f"SELECT count(*) {where}")
     if not num_rows:

@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from remind.sources.raw import RawTables
+from remind.sources.raw import RawTables, scan
 
 TEXT = "text"
 MOST_RULES = 2  # of an item
@@ -105,7 +105,7 @@ def judge(tables: RawTables, rules: Iterable[Rule], table: str, raw: str, out: P
     )
     tables.execute(_CHOICE)
     tables.write(_VALUES.format(raw=raw), out)
-    source = f"read_parquet('{_quoted(out)}')"
+    source = scan(out)
     return tables.execute(f"""
         SELECT quantity, fate, sum(n)::BIGINT AS n FROM (
             SELECT quantity, fate, count(*) AS n FROM {source} GROUP BY ALL
@@ -226,7 +226,3 @@ _VALUES = """
             ELSE 'outside the limits' END AS fate
     FROM tried
 """
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

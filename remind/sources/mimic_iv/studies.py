@@ -9,6 +9,7 @@ from remind.sources.mimic_iv.measurements import HOURS
 from remind.sources.mimic_iv.quantities import Rule, items
 from remind.sources.mimic_iv.release import MODULES, Release
 from remind.sources.mimic_iv.wide import pivot, unpivoted
+from remind.sources.raw import scan
 
 REPORTS = "note/radiology"
 X_RAYS = "cxr/mimic-cxr-2.0.0-metadata"
@@ -59,7 +60,7 @@ def write_reports(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
             found,
             row_group=1 << 13,
         )
-    source = f"FROM read_parquet('{_quoted(found)}')"
+    source = f"FROM {scan(found)}"
     blank = "trim(coalesce(text, ''), e' \\t\\r\\n') = ''"
     empty = tables.number(f"SELECT count(*) {source} WHERE {blank}")
     num = tables.number(f"SELECT count(*) {source}")
@@ -243,7 +244,3 @@ def _write_records(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
             "on_invalid": "missing",
         }
     }
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from remind.errors import InputError, did_you_mean
+from remind.sources.checks import days_of_stay, refuse_detail, split_task
 from remind.sources.mimic_iv.phenotypes import GROUPS, PHENOTYPES, group_case, matches
 
 Moment = Literal["window", "discharge"]
@@ -62,19 +63,12 @@ def find_task(name: str, window: float) -> Task:
     Raises:
         InputError: there is no such task or window, or what follows the colon is wrong.
     """
-    if not window > 0:
-        raise InputError(f"mimic-iv: --window must be above 0 hours, got {window:g}")
-    base, _, detail = name.partition(":")
-    if base not in TASKS:
-        raise InputError(
-            f'mimic-iv: --task "{name}" is none of {", ".join(TASKS)}{did_you_mean(base, TASKS)}'
-        )
+    base, detail = split_task("mimic-iv", name, window, TASKS)
     if base == "length-of-stay":
         return _length_of_stay(name, detail, window)
     if base == "phenotyping":
         return _phenotyping(name, detail)
-    if detail:
-        raise InputError(f'mimic-iv: --task {base} takes nothing after a colon, got "{detail}"')
+    refuse_detail("mimic-iv", base, detail)
     if base in DAYS_AFTER:
         return _mortality_after(name, DAYS_AFTER[base])
     if base == "readmission-30d":
@@ -116,17 +110,7 @@ def _readmission(name: str) -> Task:
 
 
 def _length_of_stay(name: str, detail: str, window: float) -> Task:
-    try:
-        days = float(detail or LONG_STAY_DAYS)
-    except ValueError as error:
-        raise InputError(
-            f'mimic-iv: --task length-of-stay:{detail} needs days, as in "length-of-stay:3"'
-        ) from error
-    if not days * 24 > window:
-        raise InputError(
-            f"mimic-iv: --task {name} asks for stays longer than {days:g} days, which --window "
-            f"{window:g} hours knows already: give a shorter window, or --task length-of-stay:DAYS"
-        )
+    days = days_of_stay("mimic-iv", detail, window, LONG_STAY_DAYS, 3)
     return Task(
         name=name,
         moment="window",

@@ -2,6 +2,7 @@
 
 from remind.sources.mimic_iv.quantities import KEPT, Rule, items, judge
 from remind.sources.mimic_iv.release import Release
+from remind.sources.raw import scan
 
 TRIAGE = "ed/triage"
 EDSTAYS = "ed/edstays"
@@ -42,10 +43,9 @@ def pivot(release: Release, rules: list[Rule], table: str, raw: str) -> list[str
         counts.setdefault(quantity, {})[fate] = number
     names = dict.fromkeys(rule.quantity for rule in rules if rule.table == table)
     picked = ", ".join(f"max(value) FILTER (quantity = '{name}') AS {name}" for name in names)
-    source = str(values).replace("'", "''")
     tables.execute(f"""
         CREATE TABLE wide_{short} AS SELECT stay_id, {picked}
-        FROM read_parquet('{source}') WHERE fate = '{KEPT}' GROUP BY stay_id
+        FROM {scan(values)} WHERE fate = '{KEPT}' GROUP BY stay_id
     """)
     return list(names)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from remind.errors import InputError
+from remind.sources.checks import check_seed
 from remind.sources.limits import (
     ITEM,
     count_fates,
     judge,
     load_rules,
     modalities,
-    scan,
     series_section,
     units_of,
     write_series,
@@ -26,7 +26,7 @@ from remind.sources.manifest import Manifest
 from remind.sources.physionet2012.folder import write_main_table, write_toml
 from remind.sources.physionet2012.outcomes import read_outcomes
 from remind.sources.physionet2012.records import SETS, RecordSet, read_sets
-from remind.sources.raw import RawTables
+from remind.sources.raw import RawTables, scan
 
 OPTIONS = ("root", "window", "memory", "threads", "seed")
 TITLE = "PhysioNet Challenge 2012"
@@ -69,8 +69,7 @@ def write(
         raise InputError(
             f"physionet2012: --window must be above 0 and at most 48 hours, got {window:g}"
         )
-    if seed < 0:
-        raise InputError(f"physionet2012: --seed must be at least 0, got {seed}")
+    check_seed("physionet2012", seed)
     options = {"root": str(root), "window": window, "memory": memory, "threads": threads}
     manifest = Manifest(
         source="physionet2012", unit="ICU stays", version="1.0.0", options=options | {"seed": seed}

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import tomli_w
 
-from remind.sources.limits import KEPT, scan
-from remind.sources.raw import RawTables
+from remind.sources.limits import KEPT
+from remind.sources.raw import RawTables, scan
 
 VAL, TEST = 0.1, 0.2
 NUMBERS = {"age_years": "age_years", "height_cm": "height", "weight_kg": "weight"}
