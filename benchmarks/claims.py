@@ -23,9 +23,9 @@ S seeds.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,12 +45,12 @@ from benchmarks.common import (
     settings_for,
     without_seed,
 )
-from benchmarks.synthetic import BLOCKS, excess_by_block, numbers
+from benchmarks.synthetic import BLOCKS, excess_by_block, numbers, plan
 from remind.analyses import Options, diagnose
 from remind.evaluation import write_predictions
 from remind.methods import METHODS
-from remind.sources.synthetic import SyntheticConfig, load_synthetic
-from remind.training import Settings, fit_run, with_overrides
+from remind.sources.synthetic import SyntheticConfig
+from remind.training import fit_run, with_overrides
 from remind.training.files import read_json, write_json
 
 PLAIN = ("mixture=none", "group_pooling=false")
@@ -109,36 +109,12 @@ def found(diagnosis: dict[str, Any]) -> dict[str, float | None]:
     return figures
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cell:
+class Cell(NamedTuple):
     """All fits at one kappa and tail, and per seed what is known of each id."""
 
     name: str
     fits: list[Study]
     optimum: dict[int, pd.DataFrame]
-
-
-def plan(
-    settings: dict[str, Settings], config: SyntheticConfig, *, seeds: int, folder: Path
-) -> Cell:
-    """What is to be fitted at one kappa and tail."""
-    name = f"kappa{config.kappa:g}-tail{config.tail:g}"
-    fits, optimum = [], {}
-    for seed in range(seeds):
-        drawn = load_synthetic(replace(config, seed=seed))
-        known = {"optimum": drawn.optimum_N, "shared": drawn.shared_N}
-        optimum[seed] = pd.DataFrame(known, index=drawn.cohort.ids)
-        fits += [
-            Study(
-                name=arm,
-                part=f"{name}-seed{seed}",
-                settings=replace(own, seed=seed),
-                cohort=drawn.cohort,
-                folder=folder,
-            )
-            for arm, own in settings.items()
-        ]
-    return Cell(name=name, fits=fits, optimum=optimum)
 
 
 def report(cell: Cell) -> dict[str, Any]:
@@ -243,7 +219,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for kappa in numbers(arguments.kappas, "--kappas")
         for tail in numbers(arguments.tails, "--tails")
     ]
-    cells = [plan(settings, config, seeds=arguments.seeds, folder=folder) for config in configs]
+    cells = []
+    for config in configs:
+        name = f"kappa{config.kappa:g}-tail{config.tail:g}"
+        planned = plan(
+            settings, config, name=name, seeds=arguments.seeds, folder=folder, kind=Study
+        )
+        cells.append(Cell(name, *planned))
     fits = [fit for cell in cells for fit in cell.fits]
     errors = [] if arguments.report else run_fits(fits, arguments.jobs)
     result = {

@@ -26,7 +26,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,7 @@ from remind.objectives import OBJECTIVES
 from remind.sources.synthetic import SyntheticConfig, excess_log_loss, load_synthetic
 from remind.training import Settings, with_overrides
 
+F = TypeVar("F", bound=Fit)
 ARMS = ("transformer", "none", "default")
 BASELINE, OURS, FLOOR = "transformer+erm", "default+erm", "shared"
 BLOCKS = ("all", *BAND_NAMES)
@@ -79,24 +80,39 @@ def contenders(methods: Sequence[str], objectives: Sequence[str]) -> dict[str, S
 
 
 def plan(
-    settings: dict[str, Settings], config: SyntheticConfig, *, seeds: int, folder: Path
-) -> tuple[list[Fit], dict[int, pd.DataFrame]]:
-    """Every fit at one kappa, seed after seed, and per seed "optimum" and "shared" of each id."""
-    fits: list[Fit] = []
+    settings: dict[str, Settings],
+    config: SyntheticConfig,
+    *,
+    name: str,
+    seeds: int,
+    folder: Path,
+    kind: type[F] = Fit,
+) -> tuple[list[F], dict[int, pd.DataFrame]]:
+    """Every fit of a cohort, seed after seed, and per seed "optimum" and "shared" of each id.
+
+    Args:
+        settings: by contender.
+        config: of the cohort; each seed draws another one.
+        name: of the cohort, in the names of the fits.
+        seeds: how many.
+        folder: of the benchmark.
+        kind: of the fits.
+    """
+    fits: list[F] = []
     optimum: dict[int, pd.DataFrame] = {}
     for seed in range(seeds):
         drawn = load_synthetic(replace(config, seed=seed))
         known = {"optimum": drawn.optimum_N, FLOOR: drawn.shared_N}
         optimum[seed] = pd.DataFrame(known, index=drawn.cohort.ids)
         fits += [
-            Fit(
-                name=name,
-                part=f"kappa{config.kappa:g}-seed{seed}",
+            kind(
+                name=contender,
+                part=f"{name}-seed{seed}",
                 settings=replace(own, seed=seed),
                 cohort=drawn.cohort,
                 folder=folder,
             )
-            for name, own in settings.items()
+            for contender, own in settings.items()
         ]
     return fits, optimum
 
@@ -167,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     plans = {}
     for kappa in numbers(arguments.kappas, "--kappas"):
         config = SyntheticConfig(num_patients=arguments.num_patients, kappa=kappa)
-        plans[f"{kappa:g}"] = plan(settings, config, seeds=arguments.seeds, folder=folder)
+        plans[f"{kappa:g}"] = plan(
+            settings, config, name=f"kappa{kappa:g}", seeds=arguments.seeds, folder=folder
+        )
     fits = [fit for planned, _ in plans.values() for fit in planned]
     errors = [] if arguments.report else run_fits(fits, arguments.jobs)
     result = {
