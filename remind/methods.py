@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from remind.baselines import LIGHTGBM, TABM
+from remind.baselines import BASELINES
 from remind.cohort import Encoding
 from remind.errors import InputError, did_you_mean
 from remind.fusion import Model, ModelConfig
@@ -68,7 +68,8 @@ TRANSFORMER = NeuralMethod(
 """The plain neural baseline: a masked transformer, blind to groups."""
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (DEFAULT, PAPER, TRANSFORMER, LIGHTGBM, TABM)
+    **{method.name: method for method in (DEFAULT, PAPER, TRANSFORMER)},
+    **BASELINES,
 }
 
 

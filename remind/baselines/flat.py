@@ -1,12 +1,13 @@
 """Peers that learn from the flattened table, behind the interface of methods."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from remind.cohort import Cohort, Encoding
 from remind.training import Predictor, Progress, Settings
+from remind.training.search import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,14 @@ class FlatMethod:
         config: default, a frozen dataclass.
         fit_flat: (cohort, encoding, config, train_rows, val_rows, seed) to a predictor.
         load_flat: (folder, encoding, config) to a predictor.
+        space: what a tuner may try.
     """
 
     name: str
     config: Any
     fit_flat: Callable[..., Predictor]
     load_flat: Callable[[Path, Encoding, Any], Predictor]
+    space: Space = field(default_factory=dict)
 
     def default_settings(self) -> Settings:
         """What holds unless the user says otherwise."""

@@ -3,12 +3,13 @@
 from remind.fusion.attention import Attention
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
-from remind.fusion.model import Model, Output
+from remind.fusion.model import FusionModel, Model, Output, Represented
 from remind.fusion.moe import GroupMoE, MoEConfig, Routed, Routing, SoftGroupMoE, SoftMoEConfig
 from remind.fusion.packing import Packing
 
 __all__ = [
     "Attention",
+    "FusionModel",
     "GroupContext",
     "GroupMoE",
     "MoEConfig",
@@ -16,6 +17,7 @@ __all__ = [
     "ModelConfig",
     "Output",
     "Packing",
+    "Represented",
     "Routed",
     "Routing",
     "SoftGroupMoE",

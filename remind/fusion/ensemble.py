@@ -127,7 +127,7 @@ class MemberBlock(nn.Module):
 
 
 class EnsembleFusion(nn.Module):
-    """Tokens to the logits of K members.
+    """Tokens to K representations of a patient, and those to the logits of K members.
 
     Args:
         config: of the model.
@@ -158,7 +158,7 @@ class EnsembleFusion(nn.Module):
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
 
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
-        """Return logits (B, K, C) and the penalty."""
+        """Return what the members know (B, K, D) and the penalty."""
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
@@ -171,4 +171,8 @@ class EnsembleFusion(nn.Module):
         for block in self.blocks:
             x_BKD, more = block(x_BKD, packing, context)
             penalty = penalty + more
-        return torch.einsum("bkd,kdc->bkc", x_BKD, self.head_KDC) + self.bias_KC, penalty
+        return x_BKD, penalty
+
+    def classify(self, x_BKD: Tensor) -> Tensor:
+        """Return the logits (B, K, C), by a head of each member's own."""
+        return torch.einsum("bkd,kdc->bkc", x_BKD, self.head_KDC) + self.bias_KC

@@ -1,6 +1,6 @@
 """The model: a batch to logits, from tokens of the observed modalities only.
 
-B patients, K ensemble members, C classes, G training groups.
+B patients, K ensemble members, D width of a representation, C classes, G training groups.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,41 @@ class Output(NamedTuple):
     penalty: Tensor
 
 
-class Model(nn.Module):
+class Represented(NamedTuple):
+    """What a model knows of its patients before it classifies them.
+
+    Attributes:
+        x_BKD: of every ensemble member; K is 1 without an ensemble.
+        penalty: as in ``Output``.
+    """
+
+    x_BKD: Tensor
+    penalty: Tensor
+
+
+class FusionModel(nn.Module):
+    """Base of our model and of every neural peer: a representation, then a classifier.
+
+    Whatever works on representations (mixup between groups, say) works on all of them. A model
+    whose representation is of no use to others leaves both methods as they are and defines
+    ``forward``: its logits are then its representation.
+    """
+
+    def represent(self, batch: Batch) -> Represented:
+        """Return the representation of every patient, before the classifier."""
+        return Represented(*self(batch))
+
+    def classify(self, x_BKD: Tensor) -> Tensor:
+        """Return the logits (B, K, C) of representations."""
+        return x_BKD
+
+    def forward(self, batch: Batch) -> Output:
+        """Return the logits (B, K, C) of a batch."""
+        represented = self.represent(batch)
+        return Output(self.classify(represented.x_BKD), represented.penalty)
+
+
+class Model(FusionModel):
     """Encoders and fusion.
 
     Args:
@@ -56,10 +90,14 @@ class Model(nn.Module):
             counts_G=torch.from_numpy(encoding.groups.counts_G),
         )
 
-    def forward(self, batch: Batch) -> Output:
-        """Return the logits (B, K, C) of a batch."""
+    def represent(self, batch: Batch) -> Represented:
+        """Return what the members know of every patient (B, K, D)."""
         context = GroupContext.from_batch(batch.present_BM, batch.group_B)
-        return Output(*self.fusion(self.encoder(batch), context))
+        return Represented(*self.fusion(self.encoder(batch), context))
+
+    def classify(self, x_BKD: Tensor) -> Tensor:
+        """Return the logits (B, K, C) of representations."""
+        return self.fusion.classify(x_BKD)
 
     def on_epoch(self, epoch: int, num_epochs: int) -> None:
         """Switch the groups' residuals of the paper's mixture on in the second half of training."""

@@ -40,7 +40,7 @@ class Block(nn.Module):
 
 
 class TransformerFusion(nn.Module):
-    """Tokens to logits through blocks of attention and a mixture of experts.
+    """Tokens to a readout, and that to logits: blocks of attention and a mixture of experts.
 
     Args:
         config: of the model.
@@ -63,7 +63,7 @@ class TransformerFusion(nn.Module):
         self.head = nn.Linear(config.width, num_classes)
 
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
-        """Return logits (B, 1, C) and the penalty."""
+        """Return the readouts (B, 1, D) and the penalty."""
         num_patients = len(context.combo_B)
         patient_B = torch.arange(num_patients, device=tokens.owner_T.device)
         owner_P, order_P = torch.cat([tokens.owner_T, patient_B]).sort(stable=True)
@@ -74,4 +74,8 @@ class TransformerFusion(nn.Module):
             x_PD, more = block(x_PD, packing, context)
             penalty = penalty + more
         last_B = torch.searchsorted(owner_P, patient_B, right=True) - 1
-        return self.head(self.norm(x_PD[last_B])).unsqueeze(1), penalty
+        return self.norm(x_PD[last_B]).unsqueeze(1), penalty
+
+    def classify(self, x_BKD: Tensor) -> Tensor:
+        """Return the logits (B, 1, C)."""
+        return self.head(x_BKD)

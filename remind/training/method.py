@@ -18,6 +18,7 @@ from remind.training.files import read_tensors, write_tensors
 from remind.training.loop import History, train
 from remind.training.predict import pick_device, predict_log_probabilities
 from remind.training.progress import Progress
+from remind.training.search import NEURAL, Space
 from remind.training.seeds import seeded
 from remind.training.settings import Settings
 
@@ -42,6 +43,11 @@ class Method(Protocol):
     @property
     def name(self) -> str:
         """As on the command line."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """What a tuner may try."""
         ...
 
     def default_settings(self) -> Settings:
@@ -115,6 +121,7 @@ class NeuralMethod:
         train_config: default.
         objective: default, a key of `OBJECTIVES`.
         objective_options: defaults that differ from those of the objective.
+        space: what a tuner may try.
     """
 
     name: str
@@ -123,6 +130,7 @@ class NeuralMethod:
     train_config: TrainConfig = field(default_factory=TrainConfig)
     objective: str = "erm"
     objective_options: Mapping[str, Any] = field(default_factory=dict)
+    space: Space = field(default_factory=lambda: NEURAL)
 
     def default_settings(self) -> Settings:
         """What holds unless the user says otherwise."""

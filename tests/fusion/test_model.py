@@ -205,10 +205,11 @@ def test_the_packed_transformer_equals_a_padded_one(sizes, seed):
     present_BM = torch.arange(4) < torch.tensor(sizes)[:, None]
     batch = random_batch(present_BM, seed, GROUPS)
     tokens = model.encoder(batch)
-    out, _ = model.fusion(tokens, GroupContext.from_batch(present_BM, batch.group_B))
+    x_BKD, _ = model.fusion(tokens, GroupContext.from_batch(present_BM, batch.group_B))
     assert isinstance(model.fusion, TransformerFusion)
     expected = padded_transformer(model.fusion, tokens.x_TD, tokens.owner_T)
-    assert_same(out.squeeze(1), expected, [tokens.x_TD, *model.fusion.parameters()])
+    out_BC = model.fusion.classify(x_BKD).squeeze(1)
+    assert_same(out_BC, expected, [tokens.x_TD, *model.fusion.parameters()])
 
 
 def test_the_ensemble_readout_is_its_formula():
