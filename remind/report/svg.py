@@ -121,9 +121,12 @@ def _for_the_page(text: str, name: str, title: str, description: str) -> str:
     assert view is not None
     body = text[text.index(">", text.index("<svg")) + 1 :]
     body = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", body, flags=re.DOTALL)
-    used = set(re.findall(r'href="#([\w-]+)"|url\(#([\w-]+)\)', body))
-    kept = {one or other for one, other in used}
-    body = re.sub(r"<[^>]+>", lambda tag: _tidy(tag[0], name, kept), body)
+    used = re.findall(r'href="#([\w-]+)"|url\(#([\w-]+)\)', body)
+    # Numbered as they come: matplotlib's own ids hash coordinates, whose last digits vary.
+    ids = {
+        one or other: f"{name}-{number}" for number, (one, other) in enumerate(dict.fromkeys(used))
+    }
+    body = re.sub(r"<[^>]+>", lambda tag: _tidy(tag[0], ids), body)
     body = re.sub(r">\s+<", "><", body)
     width, height = view[1].split()[2:]
     return (
@@ -135,7 +138,7 @@ def _for_the_page(text: str, name: str, title: str, description: str) -> str:
     )
 
 
-def _tidy(tag: str, name: str, kept: set[str]) -> str:
+def _tidy(tag: str, ids: dict[str, str]) -> str:
     """A tag (never a text, which is a name of the user's) in page colors and with own ids."""
     tag = re.sub(r"\s+", " ", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", _variable, tag)
@@ -144,9 +147,11 @@ def _tidy(tag: str, name: str, kept: set[str]) -> str:
     tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
     tag = re.sub(r' transform="rotate\(-0 [^"]*"', "", tag)
     tag = re.sub(
-        r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in kept else "", tag
+        r' id="([^"]*)"', lambda found: f' id="{ids[found[1]]}"' if found[1] in ids else "", tag
     )
-    return tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    return re.sub(
+        r'(href="#|url\(#)([\w-]+)', lambda found: found[1] + ids.get(found[2], found[2]), tag
+    )
 
 
 def _variable(match: re.Match[str]) -> str:
