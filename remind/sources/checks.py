@@ -65,10 +65,9 @@ def days_of_stay(source: str, detail: str, window: float, default: float, exampl
 
 def require_stays(manifest: Manifest, root: Path) -> None:
     """Raise an InputError, which names the step that lost the last one, if no stay is left."""
-    if manifest.flow[-1].num_left:
-        return
-    lost = next(step for step in manifest.flow if not step.num_left)
-    raise InputError(
-        f"{root}: no stay is left at the step {lost.step!r}: give --root a whole release, or "
-        "another --task or --window"
-    )
+    step = manifest.emptied_by
+    if step is not None:
+        raise InputError(
+            f"{root}: no stay is left at the step {step!r}: give --root a whole release, or "
+            "another --task or --window"
+        )

@@ -55,6 +55,13 @@ class Manifest:
         before = self.flow[-1].num_left if self.flow else num_left
         self.flow.append(FlowStep(step=what, num_left=num_left, num_excluded=before - num_left))
 
+    @property
+    def emptied_by(self) -> str | None:
+        """The step of the flow that lost the last unit; None while some are left."""
+        if self.flow[-1].num_left:
+            return None
+        return next(step.step for step in self.flow if not step.num_left)
+
     def write(self, folder: Path) -> None:
         """Write manifest.json into the folder."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str)

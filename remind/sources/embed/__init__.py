@@ -127,13 +127,12 @@ def _require_some(tables: RawTables, images: dict[str, int]) -> None:
 
 
 def _require_units(manifest: Manifest, root: Path) -> None:
-    if manifest.flow[-1].num_left:
-        return
-    lost = next(step for step in manifest.flow if not step.num_left)
-    raise InputError(
-        f"{root}: {METADATA} and {CLINICAL} hold no {lost.step}: "
-        "give --root a release whose tables belong together"
-    )
+    step = manifest.emptied_by
+    if step is not None:
+        raise InputError(
+            f"{root}: {METADATA} and {CLINICAL} hold no {step}: "
+            "give --root a release whose tables belong together"
+        )
 
 
 def _write_toml(folder: Path, per: str, seed: int, modalities: list[str]) -> None:

@@ -79,9 +79,9 @@ def write(
         outcomes = read_outcomes(root, sets, manifest)
         with tables.explained():
             _make_units(tables, sets, outcomes, manifest)
-            if not manifest.flow[-1].num_left:
-                lost = next(step for step in manifest.flow if not step.num_left)
-                raise InputError(f"{root}: no record is left at the step {lost.step!r}")
+            step = manifest.emptied_by
+            if step is not None:
+                raise InputError(f"{root}: no record is left at the step {step!r}")
             series = _write_modalities(tables, window, folder, manifest)
             has_sets = write_main_table(tables, tables.work / "record_values.parquet", folder, seed)
     for one in sets:
