@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from benchmarks import ablation, mfeat
 from remind.cohort import Cohort, read_cohort
 from remind.errors import InputError
+from remind.methods import METHODS
+from remind.training import fit_run
 from tests.cohort.make import write_cohort
 
 FAST = ["--seeds", "1", "--folds", "2", "--num-boot", "50", "--set", "lightgbm:trees=5"]
@@ -70,16 +73,36 @@ def test_ablation_reports_the_drop_on_the_same_patients(
     command = [str(folder), "--method", "lightgbm", "--out", str(tmp_path), *FAST]
     assert ablation.main([*command, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert set(result["parts"]) == {"tabular", "vector"}
-    for values in result["parts"].values():
-        assert values["n"] == 120
-        drop = values["auroc"]["all"] - values["auroc"]["without"]
-        assert values["auroc"]["all_minus_without"] == pytest.approx(drop)
-        low, high = values["auroc"]["ci"]
-        assert low <= drop <= high
+    for how in ("refit", "masked"):
+        assert set(result[how]) == {"tabular", "vector"}
+        for values in result[how].values():
+            assert values["n"] == 120
+            drop = values["auroc"]["all"] - values["auroc"]["without"]
+            assert values["auroc"]["all_minus_without"] == pytest.approx(drop)
+            low, high = values["auroc"]["ci"]
+            assert low <= drop <= high
+    files = sorted(tmp_path.iterdir())
     assert ablation.main([*command, "--report"]) == 0
-    assert "| tabular | vitals, labs |" in capsys.readouterr().out
-    assert len(list(tmp_path.iterdir())) == 6
+    shown = capsys.readouterr().out
+    assert shown.count("| tabular | vitals, labs |") == 2
+    assert ablation.main([*command, "--report", "--how", "masked", "--by", "modality"]) == 0
+    shown = capsys.readouterr().out
+    assert "Refitted" not in shown
+    assert "| labs | labs |" in shown
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_masked_patients_are_predicted_by_what_is_left(cohort: Cohort) -> None:
+    run = fit_run(cohort, METHODS["lightgbm"])
+    test = cohort.select(cohort.rows("test"))
+    whole = run.predict(test)
+    masked = ablation.predict_masked(run, test, whole, ["labs"])
+    has_N = test.present_NM[:, 1]
+    np.testing.assert_array_equal(masked["prob_0"][~has_N], whole["prob_0"][~has_N])
+    assert not np.array_equal(masked["prob_0"][has_N], whole["prob_0"][has_N])
+    present_NM = test.present_NM & np.array([True, False, True])
+    expected = run.predict(replace(test, present_NM=present_NM))
+    np.testing.assert_array_equal(masked["prob_0"], expected["prob_0"])
 
 
 def test_ablation_of_the_only_kind_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from remind.cohort import Cohort, read_cohort
 from remind.cohort.kinds.codes import CodesBatch
 from remind.cohort.kinds.event_scales import CountScale
 from remind.encoders.events import EVENT_WIDTH, HEADS, EventPool
+from remind.encoders.tokens import Tokens
 from tests.cohort.make_events import patients, write
 from tests.encoders.event_laws import (
     auroc_of_a_short_fit,
@@ -106,10 +107,37 @@ def test_a_code_is_the_sum_of_its_parts(cohort: Cohort) -> None:
     bag.pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     tokens = encoder(doubled(batch.values["codes"]), batch.present_BM)
     item = batch.values["codes"]["dx"]
-    expected = [bag.table_Kd[rows.long()].sum(0) for rows in item.row_W.split(item.num_V.tolist())]
+    table_Kd = bag.share_K1 * bag.table_Kd
+    expected = [table_Kd[rows.long()].sum(0) for rows in item.row_W.split(item.num_V.tolist())]
     torch.testing.assert_close(seen[0], torch.stack(expected))
     num_tokens = 2 * encoded.present_NM[:, 1] + encoded.present_NM[:, 2]
     assert torch.bincount(tokens.owner_T, minlength=12).tolist() == num_tokens.tolist()
+
+
+def test_the_burden_of_codes_adds_up_in_the_first_token(cohort: Cohort) -> None:
+    """Beside the pool's token: the sum over codes less the usual one, code by code."""
+    encoder, encoded = setting(cohort, "codes")
+    bag = encoder.encoders[0]
+    batch = encoded.batch(np.arange(12))
+    pooled: list[Tokens] = []
+    bag.pool.register_forward_hook(lambda *call: pooled.append(call[2]))
+    item = doubled(batch.values["codes"])["dx"]
+    tokens = bag(item, batch.present_BM)
+    extra_SQD = (tokens.x_TD - pooled[0].x_TD).unflatten(0, (-1, bag.num_tokens))
+    assert (extra_SQD[:, 1] == 0).all()
+    parts = item.row_W.split(item.num_V.tolist())
+    owners = batch.present_BM[:, 1].nonzero().squeeze(1).tolist()
+    counts_SK = torch.zeros(len(owners), len(bag.table_Kd)).double()
+    for owner, rows in zip(item.owner_V.tolist(), parts, strict=True):
+        for row in rows.tolist():
+            counts_SK[owners.index(owner), row] += 1
+    usual_K = counts_SK[
+        torch.isin(torch.tensor(owners), torch.from_numpy(cohort.rows("train")))
+    ].mean(0)
+    torch.testing.assert_close(bag.mean_K.double(), usual_K, rtol=0, atol=1e-6)
+    table_Kd = (usual_K / 0.1).clamp(max=1).sqrt()[:, None] * bag.table_Kd
+    expected_SD = (counts_SK - usual_K) @ table_Kd @ bag.project_dD
+    torch.testing.assert_close(extra_SQD[:, 0], expected_SD, rtol=1e-5, atol=1e-7)
 
 
 def test_a_token_is_its_formula() -> None:

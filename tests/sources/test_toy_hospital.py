@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from benchmarks.toy_optimum import optimum
 from remind.cohort import Cohort, Encoding, load_spec, read_cohort, read_table_for_prediction
 from remind.cohort.describe import long_tail
 from remind.cohort.flat import flat_table
@@ -101,6 +102,16 @@ def test_every_modality_tells_its_own_illness_and_that_of_no_other(
         z = stays.z_NM[:PATIENTS][rows, m]
         assert explained(flat.x_NF[rows][:, modality_F == m], z) > 0.25, name
         assert explained(flat.x_NF[rows][:, modality_F != m], z) < 0.15, name
+
+
+def test_no_kind_is_decoration() -> None:
+    """At best, all kinds are worth about the same, and none of them little."""
+    result = optimum(draw_stays(20_000, seed=5))
+    best = result.pop("all")["without"]
+    assert result.keys() == ALL_KINDS
+    lost = {kind: best - values["without"] for kind, values in result.items()}
+    assert min(lost.values()) > 0.02, lost
+    assert max(lost.values()) < 0.04, lost
 
 
 def modality_of_columns(encoding: Encoding, cohort: Cohort) -> np.ndarray:

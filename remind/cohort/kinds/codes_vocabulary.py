@@ -3,7 +3,7 @@
 # V codes of patients, C distinct codes, L levels, K codes and ancestors, W parts of codes
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ class CodesModality:
         vocabulary: codes and ancestors that enough training patients have, the most frequent first.
         time: quantiles of training codes' times, if they have times.
         count: of training patients' codes.
+        mean_K: how often each row of the table of codes occurs in a training patient with codes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class CodesModality:
     system: System
     num_tokens: int
     vocabulary: tuple[str, ...]
+    mean_K: tuple[float, ...]
     time: TimeScale | None
     count: CountScale
 
@@ -55,15 +57,17 @@ class CodesModality:
         order = np.lexsort((names, -num_patients))
         frequent = order[num_patients[order] >= min_count]
         is_timed = "time" in raw.events.columns
-        return cls(
+        item = cls(
             name=name,
             index=index,
             system=raw.system,
             num_tokens=num_tokens,
             vocabulary=tuple(names[frequent].tolist()),
+            mean_K=(),
             time=TimeScale.fit(raw.events, max_bins) if is_timed else None,
             count=CountScale.fit(raw.events),
         )
+        return replace(item, mean_K=tuple(item._means(raw).tolist()))
 
     @property
     def num_rows(self) -> int:
@@ -89,6 +93,14 @@ class CodesModality:
         start_C1 = np.concatenate([[0], np.cumsum(is_part_CL.sum(axis=1))]).astype(np.int64)
         return Ragged(start_N1=start_C1, columns={"row": row_LC.T[is_part_CL]})
 
+    def _means(self, raw: CodeEvents) -> np.ndarray:
+        """How often each row of the table occurs in a patient with codes, on average (K,)."""
+        parts = self.parts(raw)
+        num_C = np.bincount(raw.events.columns["code"], minlength=len(raw.codes))
+        num_W = np.repeat(num_C, parts.counts_N)
+        num_K = np.bincount(parts.columns["row"], weights=num_W, minlength=self.num_rows)
+        return num_K / max(int((raw.events.counts_N > 0).sum()), 1)
+
     def dump(self) -> dict[str, Any]:
         """JSON."""
         return asdict(self)
@@ -99,6 +111,7 @@ class CodesModality:
         time = data["time"]
         parts = {
             "vocabulary": tuple(data["vocabulary"]),
+            "mean_K": tuple(data["mean_K"]),
             "time": time and TimeScale(**{key: tuple(knots) for key, knots in time.items()}),
             "count": CountScale(**data["count"]),
         }

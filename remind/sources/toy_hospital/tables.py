@@ -15,6 +15,7 @@ UNITS = ("ward", "step-down", "ICU")  # by intensity of care
 HOURS = 48.0
 MISSING_CELL = 0.06
 ECHO_DIM, ECHO_FACTORS = 32, 5
+SEVERE_CODES, BURDEN_SLOPE = 3.5, 0.8  # mean per stay, of which some repeat; log of it per illness
 
 # name -> value of a healthy stay, how far illness and chance move it, digits
 VITALS: dict[str, tuple[float, float, float, int]] = {
@@ -160,7 +161,8 @@ def _codes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and codes: the number of severe ones grows with illness, which ones is chance."""
     rows = np.flatnonzero(stays.present(modality))
-    severe_R = rng.poisson(2.2 * np.exp(0.7 * stays.illness(modality)[rows] - 0.2))
+    burden_R = BURDEN_SLOPE * stays.illness(modality)[rows]
+    severe_R = rng.poisson(SEVERE_CODES * np.exp(burden_R - BURDEN_SLOPE**2 / 2))
     mild_R = 1 + rng.poisson(4.0, len(rows))
     leaves = np.array([code for line in severe for code in line.split()], dtype=object)
     harmless = np.array(mild.split(), dtype=object)
