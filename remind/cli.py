@@ -134,12 +134,19 @@ def describe(
 def fit(
     cohort: CohortArgument,
     out: Annotated[Path, typer.Option(help="the run folder to write")],
-    method: Annotated[str, typer.Option(help="default, paper, transformer, lightgbm, tabm")] = (
-        "default"
-    ),
+    method: Annotated[
+        str,
+        typer.Option(
+            help="default, paper, transformer, lightgbm, tabm, xgboost, catboost, early_fusion, "
+            "late_fusion, low_rank, flex_moe, fuse_moe, shaspec, muse, m3care, mmformer, i2moe"
+        ),
+    ] = "default",
     objective: Annotated[
         str | None,
-        typer.Option(help="erm, reweight, paper, group_dro, cvar, long_tail_dro"),
+        typer.Option(
+            help="erm, reweight, paper, group_dro, cvar, long_tail_dro, logit_adjustment, chi2, "
+            "fair_batch, fair_mixup, jtt"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="fixes everything that is random")] = 0,
     settings: Annotated[
@@ -147,25 +154,40 @@ def fit(
         typer.Option("--set", metavar="KEY=VALUE", help="a key of the run's config.toml"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted run")] = False,
-) -> None:
+    devices: Annotated[int | None, typer.Option(help="processes on this host, one per GPU")] = None,
+    nodes: Annotated[int, typer.Option(help="hosts; give each the same command")] = 1,
+    rendezvous: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="where hosts meet [found under SLURM]")
+    ] = None,
+    restarts: Annotated[int, typer.Option(help="fresh starts when a process dies")] = 0,
+) -> int:
     """Fit a method to a cohort and write a run folder."""
     from remind.methods import find_method
     from remind.terminal import fitted
     from remind.training import fit_run, make_progress, with_overrides
+    from remind.training.launch import Launch, launch
+    from remind.training.ranks import is_first, joined, num_restarts
 
     chosen = find_method(method)
     overrides = [f"seed={seed}", *(settings or [])]
     if objective is not None:
         overrides.insert(0, f"objective={objective}")
-    run = fit_run(
-        cohort,
-        chosen,
-        with_overrides(chosen.default_settings(), overrides),
-        out,
-        resume=resume,
-        progress=make_progress(f"fitting {method}"),
-    )
-    Console().print(fitted(run), soft_wrap=True)
+    chosen_settings = with_overrides(chosen.default_settings(), overrides)
+    plan = Launch(devices=devices, nodes=nodes, rendezvous=rendezvous, restarts=restarts)
+    if plan.is_to_start():
+        return launch(plan, sys.argv[1:])
+    with joined():
+        run = fit_run(
+            cohort,
+            chosen,
+            chosen_settings,
+            out,
+            resume=resume or num_restarts() > 0,
+            progress=make_progress(f"fitting {method}"),
+        )
+        if is_first():
+            Console().print(fitted(run), soft_wrap=True)
+    return 0
 
 
 @app.command()
@@ -241,6 +263,83 @@ def report(
     from remind.report import write_report
 
     Console().print(f"the report: {write_report(runs, out)}", soft_wrap=True)
+
+
+@app.command()
+def benchmark(
+    out: Annotated[Path, typer.Option(help="the folder of the benchmark; what is there is used")],
+    cohort: Annotated[str | None, typer.Argument(help=COHORT_HELP)] = None,
+    methods: Annotated[str, typer.Option(help="names with commas")] = "default,lightgbm",
+    objectives: Annotated[
+        str | None,
+        typer.Option(help="each with every method that takes one (default: the method's own)"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="repetitions")] = 3,
+    folds: Annotated[int, typer.Option(help="of each repetition")] = 5,
+    split: Annotated[
+        str, typer.Option(help="cross-validation, combinations, or shifted[:MODALITY,…]")
+    ] = "cross-validation",
+    budget: Annotated[int, typer.Option(help="trials of each contender, the defaults first")] = 1,
+    tune: Annotated[str, typer.Option(help="once, or per fold")] = "once",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[NAME:]KEY=VALUE", help="for all, or for a contender"),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="processes or ray")] = "processes",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="fits side by side, one thread each (default: 1; ray: all cores)"),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="to compare with (default: the first)")
+    ] = None,
+    edges: Annotated[
+        str | None, typer.Option(help="sizes of combinations that cut blocks (default: 50,200)")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="ranks go by the first")] = "auroc,log_loss",
+    num_boot: Annotated[int, typer.Option(help="bootstrap resamples of persons")] = 1000,
+    report: Annotated[bool, typer.Option("--report", help="only show what is there")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Hold methods against each other on a cohort: one budget, the same folds, paired."""
+    from remind.commands.benchmark import benchmark_text, do_benchmark
+
+    options = {"methods": methods, "objectives": objectives, "seeds": seeds, "folds": folds}
+    options |= {"split": split, "budget": budget, "tune": tune, "sets": settings or []}
+    options |= {"executor": executor, "jobs": jobs, "address": address, "edges": edges}
+    options |= {"reference": reference, "metrics": metrics, "num_boot": num_boot}
+    errors = Console(stderr=True)
+    result, failed = do_benchmark(
+        cohort,
+        out,
+        is_report=report,
+        options=options,
+        tell=lambda line: errors.print(line, soft_wrap=True, markup=False, highlight=False),
+    )
+    print(json.dumps({**result, "errors": failed}) if as_json else benchmark_text(result))
+    for sentence in failed:
+        errors.print(f"failed: {sentence}", soft_wrap=True, markup=False, highlight=False)
+    return 1 if failed else 0
+
+
+@app.command()
+def results(
+    folders: Annotated[list[Path], typer.Argument(help="folders of benchmarks")],
+    out: Annotated[Path, typer.Option(help="the Markdown to write")],
+    subject: Annotated[str, typer.Option(help="whom the others are held against")] = "default",
+    metrics: Annotated[str, typer.Option(help="names with commas")] = "auroc,log_loss",
+    num_boot: Annotated[int, typer.Option(help="bootstrap resamples of persons")] = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one document of several benchmarks: tables, pooled differences, wins and losses."""
+    from remind.commands.benchmark import write_results
+
+    result = write_results(folders, out, subject=subject, metrics=metrics, num_boot=num_boot)
+    if as_json:
+        _print(result)
+    else:
+        Console().print(f"the results: {out}", soft_wrap=True)
 
 
 def main() -> None:

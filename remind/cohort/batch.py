@@ -25,6 +25,7 @@ class Batch:
         label_B: class index int64, -1 unknown.
         group_B: training group int64, -1 unseen.
         groups: where a changed presence finds its group; without it a changed patient is unseen.
+        host: the batch that this one is a copy of on a device; None where it is not known.
     """
 
     values: dict[str, Any]
@@ -32,6 +33,7 @@ class Batch:
     label_B: Tensor
     group_B: Tensor
     groups: Groups | None = None
+    host: "Batch | None" = None
 
     def __len__(self) -> int:
         return len(self.present_BM)
@@ -48,7 +50,15 @@ class Batch:
             present_BM=move(self.present_BM),
             label_B=move(self.label_B),
             group_B=move(self.group_B),
+            host=self.host or self,
         )
+
+    def on_host(self) -> "Batch":
+        """A batch whose presence and groups are on the host, without waiting where it is known."""
+        if self.host is not None:
+            return self.host
+        present_BM, group_B = self.present_BM.cpu(), self.group_B.cpu()
+        return replace(self, present_BM=present_BM, group_B=group_B)
 
     def with_present(self, present_BM: Tensor) -> "Batch":
         """The same patients observed in fewer modalities; their groups follow."""
@@ -59,7 +69,7 @@ class Batch:
             group_B = torch.from_numpy(self.groups.ids(present_BM.cpu().numpy())).to(
                 self.group_B.device
             )
-        return replace(self, present_BM=present_BM, group_B=group_B)
+        return replace(self, present_BM=present_BM, group_B=group_B, host=None)
 
 
 def make_batch(encoded: Encoded, rows: np.ndarray) -> Batch:

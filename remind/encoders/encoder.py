@@ -6,11 +6,12 @@ T tokens, D width, M modalities, B patients of a batch.
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from remind.cohort import Batch
 from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
+from remind.encoders.plan import Plan
 from remind.encoders.series import SeriesEncoder
 from remind.encoders.signal import SignalEncoder
 from remind.encoders.tabular import TabularEncoder
@@ -28,6 +29,8 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "volume": PixelEncoder,
     "signal": SignalEncoder,
 }
+
+PLANNED = (TabularEncoder, VectorEncoder)  # whose tokens follow from presence alone
 
 
 class TokenEncoder(nn.Module):
@@ -57,9 +60,35 @@ class TokenEncoder(nn.Module):
         )
         self.modality_MD = nn.Parameter(torch.zeros(num_modalities, width))
 
-    def forward(self, batch: Batch) -> Tokens:
-        """Encode a batch: packed tokens, patient by patient."""
-        tokens = merge(
-            [kind(batch.values[name], batch.present_BM) for name, kind in self.kinds.items()]
-        )
+    def plan(self, present_BM: Tensor) -> Plan:
+        """Find where the tokens of a batch come from.
+
+        Args:
+            present_BM: on the host.
+        """
+        kinds = {
+            name: encoder.plan(present_BM)
+            for name, encoder in self.kinds.items()
+            if isinstance(encoder, PLANNED)
+        }
+        return Plan.of(kinds, is_whole=len(kinds) == len(self.kinds))
+
+    def forward(self, batch: Batch, plan: Plan | None = None) -> Tokens:
+        """Encode a batch: packed tokens, patient by patient; as planned if there is a plan."""
+        if plan is None:
+            plan = self.plan(batch.on_host().present_BM).to(batch.present_BM.device)
+        parts = [
+            encoder(batch.values[name], batch.present_BM, plan.kinds[name])
+            if name in plan.kinds
+            else encoder(batch.values[name], batch.present_BM)
+            for name, encoder in self.kinds.items()
+        ]
+        tokens = _join(parts, plan)
         return tokens._replace(x_TD=tokens.x_TD + self.modality_MD[tokens.modality_T])
+
+
+def _join(parts: list[Tokens], plan: Plan) -> Tokens:
+    if plan.order_T is None or plan.owner_T is None or plan.modality_T is None:
+        return merge(parts)
+    x_TD = torch.cat([part.x_TD for part in parts]).index_select(0, plan.order_T)
+    return Tokens(x_TD, plan.owner_T, plan.modality_T)

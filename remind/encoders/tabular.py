@@ -13,6 +13,8 @@ T tokens, D width, R rows of the table, C columns (N numeric, J rows of the long
 V observed values, B patients, M modalities.
 """
 
+from typing import NamedTuple, cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,9 +22,25 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from remind.cohort import TabularBatch, TabularColumn, TabularSchema
+from remind.encoders.plan import move
 from remind.encoders.tokens import Tokens, observed
 
 OUTER_QUANTILE = 0.002  # knots beyond it get its normal score, so that no outlier dominates
+
+
+class TabularPlan(NamedTuple):
+    """Where tabular tokens come from.
+
+    Attributes:
+        owner_T, modality_T: of each token, int64.
+        cell_V: place of each observed value in the flattened (B, C) arrays.
+        start_T: first of the pairs of rows of each token, two for a value.
+    """
+
+    owner_T: Tensor
+    modality_T: Tensor
+    cell_V: Tensor
+    start_T: Tensor
 
 
 class TabularEncoder(nn.Module):
@@ -50,7 +68,6 @@ class TabularEncoder(nn.Module):
     is_bend_NJ1: Tensor
     is_missing_NJ1: Tensor
     source_R: Tensor
-    column_modality_C: Tensor
 
     def __init__(
         self, schema: TabularSchema, *, width: int, num_modalities: int, rank: int = 16
@@ -66,9 +83,7 @@ class TabularEncoder(nn.Module):
             "is_missing_NJ1", (kind_NJ == _MISSING).unsqueeze(-1), persistent=False
         )
         self.register_buffer("source_R", _sources(schema, kind_NJ.shape[1]), persistent=False)
-        self.register_buffer(
-            "column_modality_C", torch.from_numpy(schema.column_modality_C), persistent=False
-        )
+        self._host_modality_C = torch.from_numpy(schema.column_modality_C)  # stays on the host
         self.slope_N1r = _uniform(len(numeric), 1, rank, fan_in=rank)
         self.offset_N1r = _uniform(len(numeric), 1, rank, fan_in=rank)
         self.bend_NJr = nn.Parameter(torch.zeros(*kind_NJ.shape, rank))
@@ -87,26 +102,37 @@ class TabularEncoder(nn.Module):
         rows = torch.cat([(value_NJr @ self.project_NrD).flatten(0, 1), self.other_rows])
         return rows.index_select(0, self.source_R)
 
-    def forward(self, values: TabularBatch, present_BM: Tensor) -> Tokens:
-        """Encode the observed modalities of a batch."""
+    def plan(self, present_BM: Tensor) -> TabularPlan:
+        """Find the tokens and the observed values of a batch, on the host."""
+        column_modality_C = self._host_modality_C
         has_columns_M = present_BM.new_zeros(self.num_modalities)
-        has_columns_M = has_columns_M.index_fill(0, self.column_modality_C, True)
+        has_columns_M = has_columns_M.index_fill(0, column_modality_C, True)
         owner_T, modality_T = observed(present_BM & has_columns_M)
-        owner_V, column_V = present_BM[:, self.column_modality_C].nonzero(as_tuple=True)
-        row_V = values.row_BC[owner_V, column_V].long()
-        frac_V = values.frac_BC[owner_V, column_V]
+        present_BC = present_BM.index_select(1, column_modality_C)
+        owner_V, column_V = present_BC.nonzero(as_tuple=True)
         start_T = torch.searchsorted(
-            owner_V * self.num_modalities + self.column_modality_C[column_V],
+            owner_V * self.num_modalities + column_modality_C[column_V],
             owner_T * self.num_modalities + modality_T,
         )
+        cell_V = owner_V * len(column_modality_C) + column_V
+        return TabularPlan(owner_T, modality_T, cell_V, 2 * start_T)
+
+    def forward(
+        self, values: TabularBatch, present_BM: Tensor, plan: TabularPlan | None = None
+    ) -> Tokens:
+        """Encode the observed modalities of a batch, as planned if there is a plan."""
+        if plan is None:
+            plan = cast(TabularPlan, move(self.plan(present_BM.cpu()), present_BM.device))
+        row_V = values.row_BC.flatten().index_select(0, plan.cell_V).long()
+        frac_V = values.frac_BC.flatten().index_select(0, plan.cell_V)
         x_TD = F.embedding_bag(
             torch.stack([row_V, row_V + 1], dim=1).flatten(),
             self.table(),
-            2 * start_T,
+            plan.start_T,
             mode="sum",
             per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1).flatten(),
         )
-        return Tokens(x_TD, owner_T, modality_T)
+        return Tokens(x_TD, plan.owner_T, plan.modality_T)
 
 
 _BEND, _MISSING = 1, 2

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from remind.encoders.plan import patient_order
+
 
 class Tokens(NamedTuple):
     """Packed tokens of the observed modalities of a batch.
@@ -35,7 +37,5 @@ def merge(parts: Sequence[Tokens]) -> Tokens:
     if len(parts) == 1:
         return parts[0]
     x_TD, owner_T, modality_T = (torch.cat(column) for column in zip(*parts, strict=True))
-    order_T = (
-        owner_T * (int(modality_T.max()) + 1 if len(modality_T) else 1) + modality_T
-    ).argsort(stable=True)
+    order_T = patient_order(owner_T, modality_T)
     return Tokens(x_TD[order_T], owner_T[order_T], modality_T[order_T])

@@ -1,17 +1,52 @@
 """Vector modalities (precomputed embeddings) to tokens.
 
-T tokens, D width, B patients, M modalities, F values of one vector.
+T tokens, D width, B patients, M modalities, F values of one vector, I modalities of one length.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.cohort import VectorSchema
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.plan import move, patient_order
+from remind.encoders.tokens import Tokens
+
+ALIGNED = 8  # rows that a grouped GEMM takes have multiples of 16 bytes, in bfloat16 as well
+
+
+def can_be_grouped(weight_DF: Tensor) -> bool:
+    """Tell whether maps with such weights can be one grouped GEMM."""
+    if not hasattr(F, "grouped_mm") or any(size % ALIGNED for size in weight_DF.shape):
+        return False
+    is_eager = weight_DF.device.type == "cpu" and not torch.compiler.is_compiling()
+    return weight_DF.dtype == (torch.float32 if is_eager else torch.bfloat16)
+
+
+class VectorPlan(NamedTuple):
+    """Where vector tokens come from.
+
+    Attributes:
+        owner_T, modality_T: of each token, int64, in the order of patients and modalities.
+        order_T: those tokens among the vectors, which are taken length by length, modality by
+            modality.
+        rows: patients of the vectors of every modality, in the order of the schema.
+        ends: for every length the number of vectors up to and with each modality of it, int32.
+    """
+
+    owner_T: Tensor
+    modality_T: Tensor
+    order_T: Tensor
+    rows: tuple[Tensor, ...]
+    ends: tuple[Tensor, ...]
 
 
 class VectorEncoder(nn.Module):
     """One token per observed vector: a linear map of its standardized values.
+
+    The maps of all modalities of one length are one grouped GEMM.
 
     Args:
         schema: modalities and lengths.
@@ -24,14 +59,49 @@ class VectorEncoder(nn.Module):
         self, schema: VectorSchema, *, width: int, num_modalities: int, rank: int = 16
     ) -> None:
         super().__init__()
-        self.modality = {item.name: item.index for item in schema.modalities}
+        self.names = [item.name for item in schema.modalities]
+        self.indices = [item.index for item in schema.modalities]
         self.maps = nn.ModuleList(nn.Linear(item.dim, width) for item in schema.modalities)
+        self.lengths: dict[int, list[int]] = {}
+        for i, item in enumerate(schema.modalities):
+            self.lengths.setdefault(item.dim, []).append(i)
 
-    def forward(self, values: dict[str, Tensor], present_BM: Tensor) -> Tokens:
-        """Encode the observed vectors of a batch."""
-        parts = []
-        for (name, modality), linear in zip(self.modality.items(), self.maps, strict=True):
-            owner_T = present_BM[:, modality].nonzero().squeeze(1)
-            x_TD = linear(values[name].index_select(0, owner_T))
-            parts.append(Tokens(x_TD, owner_T, torch.full_like(owner_T, modality)))
-        return merge(parts)
+    def plan(self, present_BM: Tensor) -> VectorPlan:
+        """Find the observed vectors of a batch, on the host."""
+        rows = tuple(present_BM[:, m].nonzero().squeeze(1) for m in self.indices)
+        num = torch.tensor([len(row) for row in rows])
+        taken = [i for same in self.lengths.values() for i in same]
+        owner_T = torch.cat([rows[i] for i in taken])
+        modality_T = torch.tensor([self.indices[i] for i in taken]).repeat_interleave(num[taken])
+        order_T = patient_order(owner_T, modality_T)
+        ends = tuple(num[same].cumsum(0, dtype=torch.int32) for same in self.lengths.values())
+        return VectorPlan(owner_T[order_T], modality_T[order_T], order_T, rows, ends)
+
+    def forward(
+        self, values: dict[str, Tensor], present_BM: Tensor, plan: VectorPlan | None = None
+    ) -> Tokens:
+        """Encode the observed vectors of a batch, as planned if there is a plan."""
+        if plan is None:
+            plan = cast(VectorPlan, move(self.plan(present_BM.cpu()), present_BM.device))
+        vectors = [
+            values[n].index_select(0, row) for n, row in zip(self.names, plan.rows, strict=True)
+        ]
+        parts = [
+            self._map([vectors[i] for i in same], same, ends_I)
+            for same, ends_I in zip(self.lengths.values(), plan.ends, strict=True)
+        ]
+        x_TD = torch.cat(parts).index_select(0, plan.order_T)
+        return Tokens(x_TD, plan.owner_T, plan.modality_T)
+
+    def _map(self, vectors: Sequence[Tensor], places: Sequence[int], ends_I: Tensor) -> Tensor:
+        """Map the vectors (N, F) of I modalities of one length, each by its own map: (sum N, D)."""
+        maps = [cast(nn.Linear, self.maps[place]) for place in places]
+        weights: list[Tensor] = [item.weight for item in maps]
+        if len(maps) == 1 or not can_be_grouped(weights[0]):
+            return torch.cat([item(x_NF) for item, x_NF in zip(maps, vectors, strict=True)])
+        x_VF, weight_IFD = torch.cat(list(vectors)), torch.stack(weights).mT
+        place_V = torch.arange(len(x_VF), device=x_VF.device, dtype=torch.int32)
+        item_V = torch.searchsorted(ends_I, place_V, right=True)
+        bias_ID = torch.stack([cast(Tensor, item.bias) for item in maps])
+        y_VD = F.grouped_mm(x_VF, weight_IFD, offs=ends_I)
+        return y_VD + bias_ID.index_select(0, item_V)

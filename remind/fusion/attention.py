@@ -38,13 +38,17 @@ class Attention(nn.Module):
 
     def forward(self, x_TD: Tensor, packing: Packing) -> Tensor:
         """Attend: packed tokens (T, D) to packed tokens (T, D)."""
-        return self.out(packing.join([self._attend(x_bnD) for x_bnD in packing.split(x_TD)]))
+        buckets = zip(packing.split(x_TD), packing.absent(), strict=True)
+        return self.out(packing.join([self._attend(x_bnD, no_bn) for x_bnD, no_bn in buckets]))
 
-    def _attend(self, x_bnD: Tensor) -> Tensor:
+    def _attend(self, x_bnD: Tensor, absent_bn: Tensor | None) -> Tensor:
         """Attend inside one bucket: (b, n, D) to (b, n, D), before the output projection."""
         q_bhnd, k_bhnd, v_bhnd = (
             self.qkv(x_bnD).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         )
         dropout = self.dropout if self.training else 0.0
-        out_bhnd = F.scaled_dot_product_attention(q_bhnd, k_bhnd, v_bhnd, dropout_p=dropout)
+        mask = None if absent_bn is None else ~absent_bn[:, None, None, :]
+        out_bhnd = F.scaled_dot_product_attention(
+            q_bhnd, k_bhnd, v_bhnd, attn_mask=mask, dropout_p=dropout
+        )
         return out_bhnd.transpose(1, 2).flatten(-2)

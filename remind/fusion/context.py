@@ -3,7 +3,7 @@
 B patients, M modalities, U distinct combinations of the batch, W 63-bit words of a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -31,11 +31,19 @@ class GroupContext:
 
     @classmethod
     def from_batch(cls, present_BM: Tensor, group_B: Tensor) -> Self:
-        """Find the distinct combinations of a batch, for any number of modalities."""
+        """Find the distinct combinations of a batch, for any number of modalities.
+
+        Their number depends on the batch, so this waits for the device: better on the host.
+        """
         combo_B, num_combos = _distinct_rows([group_B, *_pack_bits(present_BM)])
         some_U = combo_B.new_empty(num_combos)
         some_U[combo_B] = torch.arange(len(combo_B), device=combo_B.device)  # any of its patients
         return cls(present_UM=present_BM[some_U], group_U=group_B[some_U], combo_B=combo_B)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same context on a device."""
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        return replace(self, **moved)
 
     def combo_of(self, owner_T: Tensor) -> Tensor:
         """Return the combination of every token from its patient."""

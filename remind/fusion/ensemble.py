@@ -7,6 +7,8 @@ and differ in element-wise factors. Tokens are computed once, whatever K is.
 T tokens, D width, B patients, K members, M modalities, C classes.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,10 +16,14 @@ from torch import Tensor, nn
 from remind.encoders import Tokens
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
+from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
 from remind.fusion.moe.code import GroupCode
 from remind.fusion.packing import Packing
+from remind.fusion.weigh import patients_first, weigh
+
+PART = 64  # patients that are predicted at once on CPU: their readouts stay in cache
 
 
 class MemberLinear(nn.Module):
@@ -46,34 +52,48 @@ class Pool(nn.Module):
     h_k = b_k + sum over observed m of a_km * token_m + sum over absent m of a_km * n_m
 
     a_km starts as one normal number per member and modality, so every member trusts another mix of
-    modalities (TabM scales features so); n_m tells it who is absent.
+    modalities (TabM scales features so); n_m tells it who is absent. A modality that no training
+    patient was observed in has neither, costs nothing, and its tokens are left out.
 
     Args:
         width: D.
         members: K.
-        num_modalities: M.
+        seen_M: bool, the modalities that training patients were observed in.
     """
 
-    def __init__(self, width: int, members: int, num_modalities: int) -> None:
+    place_M: Tensor
+    seen_m: Tensor
+
+    def __init__(self, width: int, members: int, seen_M: Tensor) -> None:
         super().__init__()
-        factor_MKD = torch.randn(num_modalities, members, 1).expand(-1, -1, width)
+        self.num_modalities = int(seen_M.sum())
+        self.is_complete = bool(seen_M.all())
+        place_M = torch.where(seen_M, seen_M.cumsum(0) - 1, self.num_modalities)
+        self.register_buffer("place_M", place_M, persistent=False)
+        self.register_buffer("seen_m", seen_M.nonzero().squeeze(1), persistent=False)
+        factor_MKD = torch.randn(self.num_modalities, members, 1).expand(-1, -1, width)
         self.factor_MKD = nn.Parameter(factor_MKD.clone())
-        self.absent_MD = nn.Parameter(torch.empty(num_modalities, width).uniform_(-0.03, 0.03))
+        absent_MD = torch.empty(self.num_modalities, width).uniform_(-0.03, 0.03)
+        self.absent_MD = nn.Parameter(absent_MD)
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def forward(self, tokens: Tokens, context: GroupContext) -> Tensor:
-        """Return the readouts (B, K, D)."""
-        num_patients, (num_modalities, _, width) = len(context.combo_B), self.factor_MKD.shape
-        place_T = tokens.owner_T * num_modalities + tokens.modality_T
-        x_BMD = tokens.x_TD.new_zeros(num_patients * num_modalities, width)
-        x_BMD = x_BMD.index_add(0, place_T, tokens.x_TD).view(num_patients, num_modalities, width)
-        pooled_BKD = torch.einsum("bmd,mkd->bkd", x_BMD, self.factor_MKD)
-        absent_UM = (~context.present_UM).to(x_BMD.dtype)
-        absent_MX = (self.absent_MD.unsqueeze(1) * self.factor_MKD).flatten(
-            1
-        )  # X = K D, one matmul
-        absent_UKD = (absent_UM @ absent_MX).unflatten(1, self.bias_KD.shape) + self.bias_KD
-        return pooled_BKD + absent_UKD.index_select(0, context.combo_B)
+    def forward(self, x_BMD: Tensor) -> Tensor:
+        """Return the readouts (B, K, D) of what ``slots`` returns."""
+        return weigh(x_BMD, self.factor_MKD, self.bias_KD)
+
+    def slots(self, tokens: Tokens, context: GroupContext) -> Tensor:
+        """Return the sum of a patient's tokens of each modality, or what says it is absent."""
+        num_patients, num_modalities = len(context.combo_B), self.num_modalities
+        width, place_T, present_UM = tokens.x_TD.shape[1], tokens.modality_T, context.present_UM
+        if not self.is_complete:
+            place_T = self.place_M.index_select(0, place_T)
+            present_UM = present_UM.index_select(1, self.seen_m)
+        place_T = place_T + tokens.owner_T * (num_modalities + 1)  # one place for what is left out
+        x_BMD = tokens.x_TD.new_zeros(num_patients * (num_modalities + 1), width)
+        x_BMD = x_BMD.index_add(0, place_T, tokens.x_TD)
+        x_BMD = x_BMD.view(num_patients, num_modalities + 1, width)[:, :num_modalities]
+        absent_BM1 = ~present_UM.index_select(0, context.combo_B).unsqueeze(-1)
+        return torch.where(absent_BM1, self.absent_MD.to(x_BMD.dtype), x_BMD)
 
 
 class GroupFactors(nn.Module):
@@ -98,7 +118,7 @@ class GroupFactors(nn.Module):
         """Return the tokens with their factors, and the penalty."""
         factor_UM = 1 + self.code(context) @ self.factor_MR.T
         factor_T = factor_UM[context.combo_of(tokens.owner_T), tokens.modality_T]
-        penalty = self.shrinkage * self.code.shrinkage()
+        penalty = self.shrinkage * self.code.shrinkage(context)
         return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
 
 
@@ -134,19 +154,28 @@ class EnsembleFusion(nn.Module):
         num_modalities: M.
         num_classes: C.
         counts_G: training patients of every group.
+        seen_M: bool, the modalities that training patients were observed in; all if None.
     """
 
     def __init__(
-        self, config: ModelConfig, *, num_modalities: int, num_classes: int, counts_G: Tensor
+        self,
+        config: ModelConfig,
+        *,
+        num_modalities: int,
+        num_classes: int,
+        counts_G: Tensor,
+        seen_M: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if seen_M is None:
+            seen_M = torch.ones(num_modalities, dtype=torch.bool)
         width, members = config.width, config.members
         self.factors = (
             GroupFactors(config, num_modalities=num_modalities, counts_G=counts_G)
             if config.group_pooling
             else None
         )
-        self.pool = Pool(width, members, num_modalities)
+        self.pool = Pool(width, members, seen_M)
         self.layers = nn.ModuleList(MemberLinear(width, members) for _ in range(config.layers))
         self.blocks = nn.ModuleList(
             MemberBlock(config, num_modalities=num_modalities, counts_G=counts_G)
@@ -157,17 +186,33 @@ class EnsembleFusion(nn.Module):
         self.head_KDC = nn.Parameter(head_KDC)
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
 
-    def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
-        """Return what the members know (B, K, D) and the penalty."""
+    def forward(
+        self, tokens: Tokens, context: GroupContext, readouts: Readouts | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the members know (B, K, D) and the penalty; readouts are not needed.
+
+        Without gradients, on CPU, patients go through in parts; the penalty is then the mean of
+        theirs.
+        """
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
-        x_BKD = self.dropout(F.relu(self.pool(tokens, context)))
+        x_BMD = self.pool.slots(tokens, context)
+        if torch.is_grad_enabled() or x_BMD.device.type != "cpu" or torch.compiler.is_compiling():
+            x_BKD, more = self._members(x_BMD, context)
+            return x_BKD, penalty + more
+        parts = zip(x_BMD.split(PART), context.combo_B.split(PART), strict=True)
+        done = [self._members(x, replace(context, combo_B=combo)) for x, combo in parts]
+        more = sum((len(x) * more for x, more in done), start=penalty.new_zeros(()))
+        return torch.cat([x for x, _ in done]), penalty + more / max(len(x_BMD), 1)
+
+    def _members(self, x_BMD: Tensor, context: GroupContext) -> tuple[Tensor, Tensor]:
+        """Return what the members know of some patients, and the penalty of the blocks."""
+        x_BKD = patients_first(self.dropout(F.relu(self.pool(x_BMD))))
         for layer in self.layers:
             x_BKD = self.dropout(F.relu(layer(x_BKD)))
         num_patients, members, _ = x_BKD.shape
-        patient_B = torch.arange(num_patients, device=x_BKD.device)
-        packing = Packing.of(patient_B.repeat_interleave(members))
+        packing, penalty = Packing.uniform(num_patients, members, x_BKD.device), x_BMD.new_zeros(())
         for block in self.blocks:
             x_BKD, more = block(x_BKD, packing, context)
             penalty = penalty + more

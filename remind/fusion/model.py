@@ -3,7 +3,7 @@
 B patients, K ensemble members, D width of a representation, C classes, G training groups.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from remind.encoders import TokenEncoder
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.ensemble import EnsembleFusion
+from remind.fusion.layout import Layout, Readouts
 from remind.fusion.moe import SoftGroupMoE
 from remind.fusion.transformer import TransformerFusion
 
@@ -82,18 +83,36 @@ class Model(FusionModel):
             num_modalities=num_modalities,
             rank=config.embedding_rank,
         )
-        fusion = {"ensemble": EnsembleFusion, "transformer": TransformerFusion}[config.fusion]
-        self.fusion = fusion(
-            config,
-            num_modalities=num_modalities,
-            num_classes=num_classes,
-            counts_G=torch.from_numpy(encoding.groups.counts_G),
+        counts_G = torch.from_numpy(encoding.groups.counts_G)
+        seen_M = torch.from_numpy(encoding.groups.patterns_GM.any(axis=0))
+        sizes = {"num_modalities": num_modalities, "num_classes": num_classes}
+        self.fusion = (
+            EnsembleFusion(config, counts_G=counts_G, seen_M=seen_M, **sizes)
+            if config.fusion == "ensemble"
+            else TransformerFusion(config, counts_G=counts_G, **sizes)
         )
 
     def represent(self, batch: Batch) -> Represented:
         """Return what the members know of every patient (B, K, D)."""
-        context = GroupContext.from_batch(batch.present_BM, batch.group_B)
-        return Represented(*self.fusion(self.encoder(batch), context))
+        return self._represent(batch, self.layout(batch))
+
+    def layout(self, batch: Batch) -> Layout:
+        """Find on the host what follows from presence, and send it where the batch is."""
+        host, device = batch.on_host(), batch.present_BM.device
+        plan = self.encoder.plan(host.present_BM)
+        readouts = None
+        if self.config.fusion == "transformer" and plan.owner_T is not None:
+            readouts = Readouts.of(plan.owner_T, len(batch))
+        context = GroupContext.from_batch(host.present_BM, host.group_B)
+        return Layout(plan=plan, context=context, readouts=readouts).to(device)
+
+    def compile(self, **options: Any) -> None:
+        """Compile what runs on the device, once for all batches (``torch.compile``)."""
+        self._represent = torch.compile(self._represent, dynamic=True, **options)
+
+    def _represent(self, batch: Batch, layout: Layout) -> Represented:
+        tokens = self.encoder(batch, layout.plan)
+        return Represented(*self.fusion(tokens, layout.context, layout.readouts))
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, K, C) of representations."""

@@ -10,6 +10,7 @@ from remind.encoders import Tokens
 from remind.fusion.attention import Attention
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
+from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
 from remind.fusion.packing import Packing
@@ -62,19 +63,21 @@ class TransformerFusion(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_classes)
 
-    def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tokens, context: GroupContext, readouts: Readouts | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the readouts (B, 1, D) and the penalty."""
         num_patients = len(context.combo_B)
-        patient_B = torch.arange(num_patients, device=tokens.owner_T.device)
-        owner_P, order_P = torch.cat([tokens.owner_T, patient_B]).sort(stable=True)
+        if readouts is None:
+            readouts = Readouts.of(tokens.owner_T, num_patients)
+        packing, order_P, last_B = readouts
         readout_BD = self.readout_D.expand(num_patients, -1)
         x_PD = torch.cat([self.token_norm(tokens.x_TD), readout_BD]).index_select(0, order_P)
-        packing, penalty = Packing.of(owner_P), tokens.x_TD.new_zeros(())
+        penalty = tokens.x_TD.new_zeros(())
         for block in self.blocks:
             x_PD, more = block(x_PD, packing, context)
             penalty = penalty + more
-        last_B = torch.searchsorted(owner_P, patient_B, right=True) - 1
-        return self.norm(x_PD[last_B]).unsqueeze(1), penalty
+        return self.norm(x_PD.index_select(0, last_B)).unsqueeze(1), penalty
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, 1, C)."""

@@ -13,10 +13,15 @@ from torch import Tensor
 from remind.errors import InputError, did_you_mean
 from remind.objectives.adaptive import AdaptiveObjective
 from remind.objectives.base import Objective, Robust, group_mean
+from remind.objectives.chi_square import ChiSquare
 from remind.objectives.cvar import GroupCVaR
 from remind.objectives.erm import ERM
+from remind.objectives.fair_batch import FairBatch
+from remind.objectives.fair_mixup import FairMixup
 from remind.objectives.group_dro import GroupDRO
 from remind.objectives.health import diagnose
+from remind.objectives.just_train_twice import JustTrainTwice
+from remind.objectives.logit_adjustment import LogitAdjustment
 from remind.objectives.long_tail_dro import LongTailDRO
 from remind.objectives.paper import PaperUpdate
 from remind.objectives.reweight import Reweight
@@ -29,6 +34,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "group_dro": GroupDRO,
     "cvar": GroupCVaR,
     "long_tail_dro": LongTailDRO,
+    "logit_adjustment": LogitAdjustment,
+    "chi2": ChiSquare,
+    "fair_batch": FairBatch,
+    "fair_mixup": FairMixup,
+    "jtt": JustTrainTwice,
 }
 
 
@@ -64,8 +74,13 @@ __all__ = [
     "ERM",
     "OBJECTIVES",
     "AdaptiveObjective",
+    "ChiSquare",
+    "FairBatch",
+    "FairMixup",
     "GroupCVaR",
     "GroupDRO",
+    "JustTrainTwice",
+    "LogitAdjustment",
     "LongTailDRO",
     "Objective",
     "PaperUpdate",

@@ -12,10 +12,14 @@ Example:
     objective = GroupDRO(counts_G)
     loss, weight_G = objective(loss_B, group_B)
     loss.backward()
+
+Some objectives do more than weigh losses. What they may ask of a training loop are the hooks at the
+end of `Objective`; each does nothing unless an objective defines it.
 """
 
-# B patients of a batch, G groups
+# N training patients, B patients of a batch, G groups, K members, D width, C classes
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +60,7 @@ class Objective(nn.Module):
         """No options."""
 
     counts_G: Tensor
+    num_patients: Tensor
     weight_G: Tensor
 
     def __init__(
@@ -66,6 +71,7 @@ class Objective(nn.Module):
         check_counts(counts_G)
         counts_G = counts_G.to(torch.float64, copy=True)
         self.register_buffer("counts_G", counts_G, persistent=False)
+        self.register_buffer("num_patients", counts_G.sum(), persistent=False)
         self.register_buffer("weight_G", counts_G / counts_G.sum())
 
     @property
@@ -84,6 +90,8 @@ class Objective(nn.Module):
             ValueError: an unseen group (-1) or shapes that differ.
         """
         check_batch(loss_B, group_B, self.num_groups)
+        if self._is_fixed():
+            return Robust(loss=self._fixed_loss(loss_B, group_B), weight_G=self.weight_G)
         loss_G, count_G = group_mean(loss_B, group_B, self.num_groups)
         self.learn(loss_G, count_G)
         loss_B = loss_B.to(torch.promote_types(loss_B.dtype, torch.float32))
@@ -99,7 +107,74 @@ class Objective(nn.Module):
 
         Here the sampler form, for a sampler that draws all training patients alike.
         """
-        return self.weight_G * self.counts_G.sum() / self.counts_G
+        return self.weight_G * self.num_patients / self.counts_G
+
+    restart_after: int = 0
+    """Epochs after which `mark` is called and the model starts afresh; 0 never."""
+
+    reads_representations: bool = False
+    """Whether `penalty` is to be called."""
+
+    def begin(self, label_N: Tensor, group_N: Tensor) -> None:
+        """Called once before the first epoch, also of a training that is resumed.
+
+        Args:
+            label_N: class of each training patient, int64.
+            group_N: training group of each, int64.
+        """
+
+    def adjust(self, logits_BKC: Tensor, group_B: Tensor) -> Tensor:
+        """Logits that the loss is taken of instead; a prediction never is.
+
+        Args:
+            logits_BKC: of every ensemble member.
+            group_B: group of each patient; -1 for a validation patient of an unseen one.
+        """
+        return logits_BKC
+
+    def penalty(
+        self,
+        x_BKD: Tensor,
+        classify: Callable[[Tensor], Tensor],
+        label_B: Tensor,
+        group_B: Tensor,
+    ) -> Tensor:
+        """A scalar to add to the loss of a training batch, from what the model knows of it.
+
+        Args:
+            x_BKD: representation of each patient in every ensemble member.
+            classify: representations to logits (B, K, C).
+            label_B: class of each patient.
+            group_B: training group of each.
+        """
+        raise NotImplementedError
+
+    def end_epoch(self) -> None:
+        """Called after the last training batch of every epoch, before validation."""
+
+    def draws(self, group_N: Tensor) -> Tensor | None:
+        """(N,) how often each training patient is drawn in the next epoch, up to a factor.
+
+        A function of the objective's state, which is alike on all ranks. None is each once.
+        """
+        return None
+
+    def mark(self, is_wrong_N: Tensor) -> None:
+        """Called after `restart_after` epochs with whom the model then gets wrong, bool."""
+
+    def _is_fixed(self) -> bool:
+        """Whether neither the weights nor the ratio depend on the batch."""
+        return type(self).learn is Objective.learn and type(self).ratio is Objective.ratio
+
+    def _fixed_loss(self, loss_B: Tensor, group_B: Tensor) -> Tensor:
+        """The same loss, by rows of the batch's groups: its cost does not grow with G."""
+        loss_B = loss_B.to(torch.promote_types(loss_B.dtype, torch.float32))
+        weight_B, counts_B = (x.index_select(0, group_B) for x in (self.weight_G, self.counts_G))
+        ratio_B = (weight_B * self.num_patients / counts_B).to(loss_B.dtype)
+        num_patients = loss_B.new_full((), len(loss_B))
+        if num_ranks() > 1:
+            dist.all_reduce(num_patients)
+        return (ratio_B * loss_B).sum() / (num_patients / num_ranks())
 
 
 def group_mean(loss_B: Tensor, group_B: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from remind.errors import InputError, did_you_mean
 
@@ -74,18 +75,21 @@ def check_counts(counts_G: Tensor) -> None:
 def check_batch(loss_B: Tensor, group_B: Tensor, num_groups: int) -> None:
     """Losses and groups of the same patients, every group a training group.
 
+    One of several ranks may have no patient of a batch.
+
     The values of `group_B` are looked at on the CPU only: elsewhere that would wait for the device,
     and the device's own index assertion stops a wrong one.
 
     Raises:
         ValueError: shapes differ, no patients, or a group outside 0..num_groups-1.
     """
-    if loss_B.dim() != 1 or loss_B.shape != group_B.shape or len(loss_B) == 0:
+    is_flat = loss_B.dim() == 1 and loss_B.shape == group_B.shape
+    if not is_flat or (len(loss_B) == 0 and not _is_parallel()):
         raise ValueError(
             "expected one loss and one group per patient and at least one patient, got shapes "
             f"{tuple(loss_B.shape)} and {tuple(group_B.shape)}"
         )
-    if group_B.device.type != "cpu":
+    if group_B.device.type != "cpu" or len(group_B) == 0:
         return
     low, high = (int(end) for end in torch.aminmax(group_B))
     if low < 0:
@@ -97,3 +101,7 @@ def check_batch(loss_B: Tensor, group_B: Tensor, num_groups: int) -> None:
         raise ValueError(
             f"group_B holds {high}, but there are {num_groups} groups (0..{num_groups - 1})"
         )
+
+
+def _is_parallel() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

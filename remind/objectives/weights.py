@@ -65,6 +65,43 @@ def tilt(share_G: Tensor, risk_G: Tensor, radius: float, temperature: float = 0.
     return (log_share_G + low * risk_G).softmax(dim=0)
 
 
+def worst_chi_square(mass_G: Tensor, risk_G: Tensor, radius: float) -> Tensor:
+    """The worst distribution of a chi-square ball: argmax_q sum q_g risk_g with D(q | p) <= radius.
+
+    D = 1/2 sum_g p_g (q_g / p_g - 1)^2, p = `mass_G` over its sum; q has the sum of `mass_G`. Its
+    form is q_g proportional to p_g (risk_g - eta)_+ (Duchi & Namkoong 2021), with
+
+        sum_g p_g (risk_g - eta)_+^2 / (sum_g p_g (risk_g - eta)_+)^2 = 1 + 2 radius.
+
+    The left side grows with eta, so eta is found by cutting an interval into eight, again and
+    again; its lower end always satisfies the constraint. As long as no group falls to zero the
+    answer is eta = mean - deviation / sqrt(2 radius), and it is never lower. Where the ball holds
+    the worst group alone, that is the answer.
+    """
+    if radius == 0:
+        return mass_G
+    total = mass_G.sum()
+    tiny = torch.finfo(risk_G.dtype).tiny
+    share_G = mass_G / total.clamp_min(tiny)
+    is_live_G = mass_G > 0
+    top = risk_G.where(is_live_G, -torch.inf).max()
+    spread = (top - risk_G.where(is_live_G, torch.inf).min()).clamp_min(tiny)
+    risk_G = ((risk_G - top) / spread).where(is_live_G, -1.0)  # in [-1, 0]
+    mean = (share_G * risk_G).sum()
+    deviation = (share_G * (risk_G - mean).square()).sum().sqrt()
+    low = (mean - deviation / (2 * radius) ** 0.5).clamp_max(-1.0)
+    high = torch.zeros_like(low)
+    grid_P = torch.arange(1, _TRIALS + 1, device=risk_G.device, dtype=risk_G.dtype) / (_TRIALS + 1)
+    for _ in range(_ROUNDS):
+        trial_P = low + (high - low) * grid_P
+        over_PG = (risk_G - trial_P[:, None]).clamp_min(0.0)
+        ratio_P = (share_G * over_PG.square()).sum(dim=1) / (share_G * over_PG).sum(dim=1).square()
+        is_inside_P = ratio_P <= 1 + 2 * radius
+        low, high = trial_P.where(is_inside_P, low).max(), trial_P.where(~is_inside_P, high).min()
+    weight_G = share_G * (risk_G - low).clamp_min(0.0)
+    return total * weight_G / weight_G.sum().clamp_min(tiny)
+
+
 def relative(loss_G: Tensor, count_G: Tensor) -> Tensor:
     """Losses minus the mean over the batch's patients.
 

@@ -11,10 +11,12 @@ import pandas as pd
 
 from remind.cohort import Bands, Cohort, CohortSpec, Encoding
 from remind.errors import InputError, did_you_mean
+from remind.objectives.base import num_ranks
 from remind.sources import SOURCES, open_cohort
 from remind.training.loop import History
 from remind.training.method import Method, NeuralPredictor, Predictor
 from remind.training.progress import Progress
+from remind.training.ranks import anywhere, check_alike, is_first, on_first, together
 from remind.training.run import CohortOrigin, RunFolder
 from remind.training.settings import Settings, settings_from_dict
 
@@ -107,7 +109,8 @@ def fit_run(
 ) -> Run:
     """Fit a method to a cohort, and write the run folder.
 
-    A finished run that is resumed is opened.
+    A finished run that is resumed is opened. Inside `ranks.joined` all ranks call this alike: they
+    train one model together, all return it, and the first alone writes the folder.
 
     Args:
         cohort: in memory, or what `open_cohort` takes.
@@ -123,21 +126,17 @@ def fit_run(
     """
     settings = method.default_settings() if settings is None else settings
     assert settings.method == method.name
-    if not isinstance(cohort, Cohort):
-        source, cohort = cohort, open_cohort(cohort)
+    source, cohort = together(lambda: _read(cohort, source))
     origin = _origin(cohort, source)
+    _check_ranks(settings, origin)
+    resume = anywhere(resume)
     folder = None if out is None else RunFolder(out)
     if folder is not None:
-        folder.begin(settings, origin, resume=resume)
-        if folder.is_finished:
-            return open_run(folder.path, {method.name: method})
-    encoding = Encoding.fit(
-        cohort,
-        cohort.rows("train"),
-        max_bins=settings.max_bins,
-        bands=Bands(head=settings.bands_head, medium=settings.bands_medium),
-    )
-    if folder is not None:
+        on_first(lambda: folder.begin(settings, origin, resume=resume))
+        if anywhere(is_first() and folder.is_finished):
+            return together(lambda: open_run(folder.path, {method.name: method}))
+    encoding = together(lambda: _encoding(cohort, settings))
+    if folder is not None and is_first():
         folder.write_encoding(cohort.spec, encoding)
     predictor = method.fit(
         cohort,
@@ -147,7 +146,7 @@ def fit_run(
         resume=resume,
         progress=progress,
     )
-    if folder is not None:
+    if folder is not None and is_first():
         folder.write_model(predictor.save)
     return Run(
         folder=folder,
@@ -187,6 +186,35 @@ def open_run(path: str | Path, methods: Mapping[str, Method]) -> Run:
         origin=config.cohort,
         encoding=encoding,
         predictor=method.load(folder.path, encoding, settings),
+    )
+
+
+def _read(
+    cohort: Cohort | str | Path, source: str | Path | None
+) -> tuple[str | Path | None, Cohort]:
+    return (source, cohort) if isinstance(cohort, Cohort) else (cohort, open_cohort(cohort))
+
+
+def _encoding(cohort: Cohort, settings: Settings) -> Encoding:
+    return Encoding.fit(
+        cohort,
+        cohort.rows("train"),
+        max_bins=settings.max_bins,
+        bands=Bands(head=settings.bands_head, medium=settings.bands_medium),
+    )
+
+
+def _check_ranks(settings: Settings, origin: CohortOrigin) -> None:
+    """Refuse what several ranks cannot do together."""
+    if settings.train is None and num_ranks() > 1:
+        raise InputError(
+            f"{settings.method} has no training loop to share among {num_ranks()} processes: "
+            "fit it with one"
+        )
+    check_alike(
+        origin.fingerprint,
+        f'the hosts read different patients or values in the cohort "{origin.name}": '
+        "give all of them the same files",
     )
 
 

@@ -1,9 +1,11 @@
 """Checkpoints: all that training needs to go on as if it had never stopped.
 
 `folder/epoch-0007/` holds the state after seven epochs: `tensors.safetensors` (parameters, buffers,
-averages, AdamW, objective, random generators) and `state.json` (counts and metrics). The order of
-patients and the learning rate are functions of seed, epoch and step, and need no state. A folder
-appears whole, by one rename; nothing is ever unpickled.
+averages, AdamW, objective, random generators) and `state.json` (counts and metrics); under FSDP the
+parameters and what is kept of each are in a file per rank (`shards`). The order of patients,
+modality dropout and the learning rate are functions of seed, epoch and step, and need no state. A
+folder appears whole, by one rename; nothing is ever unpickled. Any number of ranks can go on from
+it.
 """
 
 import re
@@ -17,10 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from remind.objectives import Objective
+from remind.objectives.base import num_ranks
 from remind.training.average import WeightAverage
-from remind.training.files import new_folder, read_json, read_tensors, write_json, write_tensors
+from remind.training.files import TEMPORARY, new_folder, read_json, write_json
+from remind.training.ranks import check_alike, gather, is_first, rank, wait
+from remind.training.shards import TENSORS as TENSORS
+from remind.training.shards import Saved, is_sharded, write_part
 
-TENSORS = "tensors.safetensors"
 STATE = "state.json"
 KEPT = 2
 """Latest checkpoints that are kept, beside the best."""
@@ -66,32 +71,57 @@ _COUNTS = ("epoch", "step", "bad_epochs", "best_epoch", "best_value", "metrics")
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> None:
-    """Write the checkpoint of the epoch that is done, and remove those no longer needed."""
-    with new_folder(_name(folder, state.epoch)) as temporary:
-        write_tensors(temporary / TENSORS, _tensors(state))
+    """Write the checkpoint of the epoch that is done, and remove those no longer needed.
+
+    All ranks call it.
+    """
+    tensors, target = _tensors(state), _name(folder, state.epoch)
+    if not is_first():
+        if is_sharded(tensors):
+            wait()  # for the folder
+            write_part(target.with_name(TEMPORARY + target.name), tensors)
+            wait()
+        return
+    with new_folder(target) as temporary:
+        if is_sharded(tensors):
+            wait()
+        write_part(temporary, tensors)
         write_json(temporary / STATE, {name: getattr(state, name) for name in _COUNTS})
+        if is_sharded(tensors):
+            wait()  # for the shards
     for epoch in _epochs(folder):
         if epoch <= state.epoch - KEPT and epoch != state.best_epoch:
             shutil.rmtree(_name(folder, epoch))
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> None:
-    """Continue from the latest checkpoint; without one the state stays as it is."""
+    """Continue from the latest checkpoint; without one the state stays as it is.
+
+    All ranks call it.
+
+    Raises:
+        InputError: ranks do not see the same checkpoints.
+    """
     epochs = _epochs(folder)
+    check_alike(
+        str(epochs[-1:]),
+        f"the hosts see different checkpoints in {folder}: "
+        "put the run on a file system that all of them share",
+    )
     if not epochs:
         return
     latest = _name(folder, epochs[-1])
     for name, value in read_json(latest / STATE).items():
         setattr(state, name, value)
-    tensors = read_tensors(latest / TENSORS)
-    state.model.load_state_dict(_part(tensors, "model"))
-    state.objective.load_state_dict(_part(tensors, "objective"))
+    saved, weights = Saved(latest), state.model.state_dict()
+    state.model.load_state_dict(saved.part("model", weights))
+    state.objective.load_state_dict(saved.part("objective"))
     if state.average is not None:
-        state.average.load_state_dict(_part(tensors, "average"))
-    _load_optimizer(state, tensors)
-    _load_random(_part(tensors, "random"))
-    best = read_tensors(_name(folder, state.best_epoch) / TENSORS)
-    state.best_weights = _part(best, "model") | _part(best, "average")
+        state.average.load_state_dict(saved.part("average", weights))
+    _load_optimizer(state, saved)
+    _load_random(saved, state.epoch)
+    best = Saved(_name(folder, state.best_epoch))
+    state.best_weights = best.part("model", weights) | best.part("average", weights)
 
 
 def clear_checkpoints(folder: Path) -> None:
@@ -125,30 +155,40 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    start = part + "."
-    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
-
-
-def _load_optimizer(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(state: TrainState, saved: Saved) -> None:
     for name, parameter in state.model.named_parameters():
-        saved = {
-            key: tensors.get(f"adamw.{name}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")
+        start = f"adamw.{name}"
+        if f"{start}.step" not in saved.names:
+            continue  # a parameter without a gradient so far has no state
+        moments = {"exp_avg": parameter, "exp_avg_sq": parameter}
+        state.optimizer.state[parameter] = {
+            key: saved.get(f"{start}.{key}", moments.get(key)).to(parameter.device)
+            for key in ("step", *moments)
         }
-        if saved["step"] is not None:  # a parameter without a gradient so far has no state
-            state.optimizer.state[parameter] = {
-                key: value.to(parameter.device) for key, value in saved.items() if value is not None
-            }
 
 
 def _random() -> dict[str, Tensor]:
+    """The state of the generators: of each rank if there are several."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
-    return states
+    if num_ranks() == 1:
+        return states
+    return {
+        f"{name}.{place}": value
+        for name, own in states.items()
+        for place, value in enumerate(gather(own))
+    }
 
 
-def _load_random(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
+def _load_random(saved: Saved, epoch: int) -> None:
+    """Go on drawing; with another number of ranks no generator has a past, so all start anew."""
+    states = saved.part("random")
+    same = len([name for name in states if name.startswith("cpu")]) == num_ranks()
+    end = f".{rank()}" if num_ranks() > 1 else ""
+    if not same or f"cpu{end}" not in states:
+        torch.manual_seed(torch.initial_seed() + epoch)
+        return
+    torch.set_rng_state(states[f"cpu{end}"])
+    if torch.cuda.is_available() and f"cuda{end}" in states:
+        torch.cuda.set_rng_state(states[f"cuda{end}"])

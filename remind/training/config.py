@@ -8,6 +8,7 @@ SCHEDULES = ("constant", "cosine", "step")
 SELECTIONS = ("bands", "mean")
 PRECISIONS = ("32", "bf16-mixed")
 DEVICES = ("auto", "cpu", "cuda")
+STRATEGIES = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,11 @@ class TrainConfig:
     """Most passes over the training patients, >= 1."""
 
     batch_size: int = 256
-    """Patients per step, >= 1; the last batch of an epoch may be smaller."""
+    """Patients per step, of all ranks together, >= 1; the last batch of an epoch may be smaller."""
+
+    batch_tokens: int = 0
+    """Most tokens per step, of all ranks together, >= 0; with 0 `batch_size` holds instead. A
+    patient has a token per observed modality, or as many as its encoder makes."""
 
     lr: float = 2e-3
     """Learning rate of AdamW after the warm-up, > 0."""
@@ -65,12 +70,16 @@ class TrainConfig:
     device: str = "auto"
     """"auto" (CUDA where there is one), "cpu" or "cuda"."""
 
+    strategy: str = "ddp"
+    """With several ranks: "ddp" (each holds the model) or "fsdp" (each holds a part of it)."""
+
     workers: int = 0
-    """Processes that make batches ahead, >= 0; 0 makes each when it is needed."""
+    """Processes per rank that make batches ahead, >= 0; 0 makes each when it is needed."""
 
     def __post_init__(self) -> None:
         check_whole("epochs", self.epochs, at_least=1)
         check_whole("batch_size", self.batch_size, at_least=1)
+        check_whole("batch_tokens", self.batch_tokens, at_least=0)
         check_number("lr", self.lr, above=0)
         check_number("weight_decay", self.weight_decay, at_least=0)
         check_choice("schedule", self.schedule, SCHEDULES)
@@ -84,4 +93,5 @@ class TrainConfig:
         check_number("modality_dropout", self.modality_dropout, at_least=0, at_most=0.5)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("device", self.device, DEVICES)
+        check_choice("strategy", self.strategy, STRATEGIES)
         check_whole("workers", self.workers, at_least=0)

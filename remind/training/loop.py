@@ -1,4 +1,4 @@
-"""The training loop: batches to an objective's loss, epochs to the best weights."""
+"""The training loop: epochs to the best weights."""
 
 # N patients, B patients of a batch, C classes
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from remind.cohort import Batch, Encoded
+from remind.cohort import Encoded
 from remind.errors import InputError
 from remind.objectives import AdaptiveObjective, Objective, diagnose, group_mean
+from remind.objectives.base import num_ranks
 from remind.training.average import WeightAverage
+from remind.training.batches import own_slice
 from remind.training.checkpoint import (
     TrainState,
     clear_checkpoints,
@@ -24,15 +25,19 @@ from remind.training.checkpoint import (
     save_checkpoint,
 )
 from remind.training.config import TrainConfig
-from remind.training.dropout import drop_modalities
+from remind.training.engine import Engine, share_buffers
 from remind.training.files import write_json_lines
-from remind.training.loading import Loader
-from remind.training.losses import patient_losses
-from remind.training.predict import pick_device, predict_log_probabilities
+from remind.training.predict import predict_in_parts, predict_log_probabilities
 from remind.training.progress import Progress
-from remind.training.schedule import learning_rate
-from remind.training.seeds import seeded, shuffled
+from remind.training.ranks import is_first, rank, wait
+from remind.training.sampling import (
+    mark_wrong,
+    start_afresh,
+    validation_losses,
+)
+from remind.training.seeds import seeded
 from remind.training.selection import Criterion, criterion
+from remind.training.steps import Steps
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -65,10 +70,14 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    tokens_M: np.ndarray | None = None,
 ) -> History:
     """Train a model in place; at the end it has the weights of its best epoch.
 
     Without validation patients every epoch is run and the last one counts as the best.
+
+    All ranks call it alike (`ranks.joined`); the steps are those of one process, and the first rank
+    alone writes files and tells `progress`.
 
     Args:
         model: `model(batch)` returns `logits_BKC` and `penalty`; its method
@@ -81,6 +90,7 @@ def train(
         folder: where `checkpoints/` and `metrics.jsonl` go; nowhere if None.
         resume: go on from the latest checkpoint in `folder`, to the same bits.
         progress: who is told.
+        tokens_M: tokens of each modality where it is observed, for `batch_tokens`; one if None.
 
     Raises:
         InputError: a loss is not finite, or the objective needs validation patients.
@@ -91,9 +101,17 @@ def train(
             "held_out needs validation patients, but there are none: "
             "give the cohort a validation split, or set held_out=false"
         )
-    with seeded(seed):
+    with seeded(seed, rank()):
         trainer = _Trainer(
-            model, objective, encoded, train_rows, val_rows, config, seed=seed, folder=folder
+            model,
+            objective,
+            encoded,
+            train_rows,
+            val_rows,
+            config,
+            seed=seed,
+            folder=folder,
+            tokens_M=tokens_M,
         )
         trainer.run(resume, progress)
     return trainer.history()
@@ -113,33 +131,45 @@ class _Trainer:
         *,
         seed: int,
         folder: Path | None,
+        tokens_M: np.ndarray | None,
     ) -> None:
         self.encoded, self.train_rows, self.val_rows = encoded, train_rows, val_rows
-        self.config, self.seed, self.folder = config, seed, folder
+        self.config, self.folder = config, folder
         self.val_band_N = encoded.groups.band(encoded.present_NM[val_rows])
         self.val_label_N = torch.from_numpy(encoded.label_N[val_rows])
         self.val_group_N = torch.from_numpy(encoded.group_N[val_rows])
+        self.train_label_N = torch.from_numpy(encoded.label_N[train_rows])
+        train_group_N = torch.from_numpy(encoded.group_N[train_rows])
 
-        device = pick_device(config.device)
-        precision = "bf16-mixed" if config.precision == "bf16-mixed" else "32-true"
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
-        self.model, self.objective = model.to(device), objective.to(device)
-        optimizer = make_optimizer(model, config)
-        self.wrapped, self.stepper = self.fabric.setup(model, optimizer)
-        average = WeightAverage(model, config.ema) if config.ema else None
-        self.loader = Loader(encoded, config.workers)
-        self.state = TrainState(
-            model=model, objective=objective, optimizer=optimizer, average=average
+        self.engine = Engine(model, config)
+        self.model, self.objective = self.engine.model, objective.to(self.engine.device)
+        objective.begin(self.train_label_N, train_group_N)
+        average = WeightAverage(self.model, config.ema) if config.ema else None
+        self.steps = Steps(
+            engine=self.engine,
+            objective=objective,
+            encoded=encoded,
+            rows=train_rows,
+            config=config,
+            seed=seed,
+            tokens_M=tokens_M,
         )
+        self.state = TrainState(
+            model=self.model,
+            objective=objective,
+            optimizer=self.engine.optimizer,
+            average=average,
+        )
+        self.first_weights = self.state.weights() if objective.restart_after else {}
 
     def run(self, resume: bool, progress: Progress | None) -> None:
         """All epochs that are left; then the best weights."""
-        state, config = self.state, self.config
+        state, progress = self.state, progress if is_first() else None
         self._begin(resume)
         if progress:
-            progress.start(config.epochs, state.epoch)
+            progress.start(self.num_epochs, state.epoch)
         try:
-            while state.epoch < config.epochs and not self._is_over():
+            while state.epoch < self.num_epochs and not self._is_over():
                 self._epoch()
                 self._save()
                 if progress:
@@ -147,7 +177,12 @@ class _Trainer:
         finally:
             if progress:
                 progress.finish()
-        self.model.load_state_dict(state.best_weights)
+        self.engine.finish(state.best_weights)
+
+    @property
+    def num_epochs(self) -> int:
+        """Most epochs, those before a fresh start included."""
+        return self.config.epochs + self.objective.restart_after
 
     def history(self) -> History:
         """What there is to tell at the end."""
@@ -161,34 +196,54 @@ class _Trainer:
     def _begin(self, resume: bool) -> None:
         if self.folder is None:
             return
-        if not resume:
+        if resume:
+            load_checkpoint(self.folder / CHECKPOINTS, self.state)
+            self._write_metrics()
+        elif is_first():
             clear_checkpoints(self.folder / CHECKPOINTS)
-            return
-        load_checkpoint(self.folder / CHECKPOINTS, self.state)
-        write_json_lines(self.folder / METRICS, self.state.metrics)
+        wait()
 
     def _is_over(self) -> bool:
-        return 0 < self.config.patience <= self.state.bad_epochs
+        is_first = self.state.epoch < self.objective.restart_after
+        return not is_first and 0 < self.config.patience <= self.state.bad_epochs
 
     def _save(self) -> None:
         if self.folder is not None:
             save_checkpoint(self.folder / CHECKPOINTS, self.state)
+            self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        if self.folder is not None and is_first():
             write_json_lines(self.folder / METRICS, self.state.metrics)
 
     def _epoch(self) -> None:
         start = time.perf_counter()
-        self.loader.waited = 0.0
-        state, config = self.state, self.config
+        self.steps.loader.waited = 0.0
+        state, num_done = self.state, self._epochs_since_start()
         on_epoch = getattr(self.model, "on_epoch", None)
         if on_epoch is not None:
-            on_epoch(state.epoch, config.epochs)
-        train_loss = self._pass()
+            on_epoch(num_done, self.config.epochs)
+        mean = self.steps.epoch(state, num_done)
+        self._check_finite(mean.strange, "training")
+        share_buffers(self.model)
+        self.objective.end_epoch()
         result = self._validate()
         self._select(result)
         state.epoch += 1
         seconds = time.perf_counter() - start
-        times = {"seconds": round(seconds, 3), "waiting": round(self.loader.waited / seconds, 4)}
-        state.metrics.append({**self._metrics(train_loss, result), **times})
+        times = {
+            "seconds": round(seconds, 3),
+            "waiting": round(self.steps.loader.waited / seconds, 4),
+        }
+        state.metrics.append({**self._metrics(mean.value, result), **times})
+        if state.epoch == self.objective.restart_after:
+            mark_wrong(self.objective, self._predict(self.train_rows), self.train_label_N)
+            start_afresh(state, self.first_weights)
+
+    def _epochs_since_start(self) -> int:
+        """Epochs that are done since the first step, or since the fresh start."""
+        epoch, restart_after = self.state.epoch, self.objective.restart_after
+        return epoch - restart_after if epoch >= restart_after else epoch
 
     def _metrics(self, train_loss: float, result: Criterion | None) -> dict[str, Any]:
         weights = None
@@ -204,69 +259,32 @@ class _Trainer:
             "weights": weights,
         }
 
-    def _pass(self) -> float:
-        """Every training patient once; returns the mean of the minimized loss."""
-        self.model.train()
-        self.objective.train()
-        rows = shuffled(self.train_rows, self.seed, self.state.epoch)
-        size = self.config.batch_size
-        steps_per_epoch = math.ceil(len(rows) / size)
-        total = 0.0
-        for batch in self.loader([rows[i : i + size] for i in range(0, len(rows), size)]):
-            for group in self.state.optimizer.param_groups:
-                rate = learning_rate(self.config, self.state.step, steps_per_epoch)
-                group["lr"] = group["lr_scale"] * rate
-            total += self._step(batch) * len(batch)
-        return total / len(rows)
-
-    def _step(self, batch: Batch) -> float:
-        """One step of the optimizer; the objective sees the groups before modality dropout."""
-        state, config, device = self.state, self.config, self.fabric.device
-        group_B = batch.group_B.to(device)
-        if config.modality_dropout:
-            batch = batch.with_present(drop_modalities(batch.present_BM, config.modality_dropout))
-        loss = self._loss(batch.to(device), group_B)
-        value = self._finite(float(loss.detach()), "training")
-        state.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        if config.clip:
-            self.fabric.clip_gradients(
-                self.wrapped, self.stepper, max_norm=config.clip, error_if_nonfinite=False
-            )
-        self.stepper.step()
-        if state.average is not None:
-            state.average.update(state.step)
-        state.step += 1
-        return value
-
-    def _loss(self, batch: Batch, group_B: Tensor) -> Tensor:
-        # Not through Fabric's wrapper: it refuses frozen dataclasses, which batches are.
-        with self.fabric.autocast():
-            output = self.model(batch)
-            loss_B = patient_losses(output.logits_BKC, batch.label_B)
-        return self.objective(loss_B, group_B).loss + output.penalty
-
     def _validate(self) -> Criterion | None:
         """The criterion of the weights that would be kept; lets the objective observe."""
         if len(self.val_rows) == 0:
             return None
-        loss_N = self._validation_losses()
-        self._finite(float(loss_N.mean()), "validation")
+        log_prob_NC = self._predict(self.val_rows)
+        label_N, group_N = (x.to(log_prob_NC.device) for x in (self.val_label_N, self.val_group_N))
+        loss_N = validation_losses(self.objective, log_prob_NC, label_N, group_N)
+        self._check_finite(float(loss_N.mean()), "validation")
         if isinstance(self.objective, AdaptiveObjective) and self.objective.held_out:
-            group_N = self.val_group_N.to(loss_N.device)
-            self.objective.observe(*group_mean(loss_N, group_N, self.objective.num_groups))
+            own = own_slice(len(loss_N), rank(), num_ranks())  # their sum over ranks is taken
+            means = group_mean(loss_N[own], group_N[own], self.objective.num_groups)
+            self.objective.observe(*means)
         weight = self.config.band_weight if self.config.selection == "bands" else 0.0
         return criterion(loss_N.cpu().numpy(), self.val_band_N, weight)
 
-    def _validation_losses(self) -> Tensor:
-        args = (self.model, self.encoded, self.val_rows)
+    def _predict(self, rows: np.ndarray) -> Tensor:
+        """(N, C) log probabilities of the weights that would be kept."""
         if self.state.average is None:
-            log_prob_NC = predict_log_probabilities(*args)
-        else:
-            with self.state.average.applied():
-                log_prob_NC = predict_log_probabilities(*args)
-        label_N = self.val_label_N.to(log_prob_NC.device)
-        return -log_prob_NC.gather(1, label_N[:, None])[:, 0]
+            return self._predict_as_it_is(rows)
+        with self.state.average.applied():
+            return self._predict_as_it_is(rows)
+
+    def _predict_as_it_is(self, rows: np.ndarray) -> Tensor:
+        if num_ranks() == 1:
+            return predict_log_probabilities(self.model, self.encoded, rows)
+        return predict_in_parts(self.engine.predict, self.encoded, rows, self.engine.device)
 
     def _select(self, result: Criterion | None) -> None:
         state = self.state
@@ -277,37 +295,12 @@ class _Trainer:
             state.best_value = result and result.value
             state.best_weights = state.weights()
 
-    def _finite(self, value: float, name: str) -> float:
+    def _check_finite(self, value: float, name: str) -> None:
         if math.isfinite(value):
-            return value
+            return
         kept = "" if self.folder is None else f"; checkpoints so far are in {self.folder}"
         clip = "" if self.config.clip else " or clip gradients (clip=1)"
         raise InputError(
             f"the {name} loss became {value} in epoch {self.state.epoch + 1}: "
             f"lower the learning rate (lr={self.config.lr / 10:g}){clip}{kept}"
         )
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on parameters of two axes or more only.
-
-    A parameter may have an attribute `lr_scale`, a factor of its learning rate: weights that were
-    trained before have one below 1.
-    """
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            key = (getattr(parameter, "lr_scale", 1.0), parameter.dim() >= 2)
-            groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": groups[scale, is_matrix],
-                "weight_decay": config.weight_decay if is_matrix else 0.0,
-                "lr_scale": scale,
-            }
-            for scale, is_matrix in sorted(groups, reverse=True)
-        ],
-        lr=config.lr,
-        fused=True,
-    )

@@ -13,6 +13,7 @@ from torch import nn
 
 from remind.cohort import Cohort, Encoding
 from remind.objectives import make_objective
+from remind.training.batches import tokens_of_modalities
 from remind.training.config import TrainConfig
 from remind.training.files import read_tensors, write_tensors
 from remind.training.loop import History, train
@@ -172,6 +173,7 @@ class NeuralMethod:
             folder=folder,
             resume=resume,
             progress=progress,
+            tokens_M=tokens_of_modalities(encoding),
         )
         return NeuralPredictor(model, encoding, history)
 

@@ -2,13 +2,18 @@
 
 # B patients of a chunk, C classes, N patients
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from remind.cohort import Encoded
 from remind.errors import InputError
+from remind.objectives.base import num_ranks
+from remind.training.batches import own_slice
 from remind.training.losses import log_probabilities
+from remind.training.ranks import gather, rank
 
 CHUNK = 4096
 """Patients that are predicted at once."""
@@ -31,6 +36,36 @@ def predict_log_probabilities(model: nn.Module, encoded: Encoded, rows: np.ndarr
     finally:
         model.train(was_training)
     return torch.cat(chunks)
+
+
+def predict_in_parts(
+    predict: Callable[[Callable[[nn.Module], Tensor]], Tensor],
+    encoded: Encoded,
+    rows: np.ndarray,
+    device: torch.device,
+) -> Tensor:
+    """(N, C) log probabilities on every rank, each patient's by the one rank that predicts it.
+
+    All ranks call it, and predict equally many chunks: those with a patient fewer predict one
+    twice, of which the second is thrown away.
+
+    Args:
+        predict: gives a function the model in evaluation mode.
+        encoded: of all patients.
+        rows: N >= 1 of them.
+        device: of the model.
+    """
+    slices = [own_slice(len(rows), place, num_ranks()) for place in range(num_ranks())]
+    own, most = rows[slices[rank()]], -(-len(rows) // num_ranks())
+    padded = np.concatenate([own, rows[: most - len(own)]])
+    chunks = [
+        predict(lambda model, c=chunk: log_probabilities(_forward(model, encoded, c, device)))
+        for chunk in np.split(padded, range(CHUNK, most, CHUNK))
+    ]
+    parts = gather(torch.cat(chunks))
+    return torch.cat(
+        [part[: own.stop - own.start] for part, own in zip(parts, slices, strict=True)]
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -51,5 +51,6 @@ NEURAL: Space = {
     "lr": Range(low=3e-4, high=3e-3, log=True),
     "weight_decay": Range(low=1e-5, high=1e-1, log=True),
     "dropout": Range(low=0.0, high=0.4),
+    "ema": Choice((0.0, 0.99)),
 }
 """What every neural method has; a method adds what is its own."""

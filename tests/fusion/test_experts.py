@@ -8,10 +8,17 @@ from torch import Tensor
 
 from remind.fusion.moe import Experts, Modulation, grouped
 from remind.fusion.moe.activations import ACTIVATIONS
-from remind.fusion.moe.grouped import Pairs, is_grouped_fast, mix_chunked, mix_grouped
+from remind.fusion.moe.grouped import (
+    Pairs,
+    has_grouped_mm,
+    linear_by_group,
+    mix_blocked,
+    mix_chunked,
+    mix_grouped,
+)
 from tests.fusion.reference import assert_same, loop_experts
 
-MIXES = {"chunked": mix_chunked, "grouped": mix_grouped}
+MIXES = {"chunked": mix_chunked, "grouped": mix_grouped, "blocked": mix_blocked}
 
 
 def choice(num_tokens: int, top_k: int, num_experts: int, used: int) -> tuple[Tensor, Tensor]:
@@ -70,10 +77,9 @@ def test_both_paths_equal_the_loop_in_float32(mix, activation, num_tokens, modul
     gates_TK = gates_TK.float().requires_grad_()
     combo_T = torch.randint(3, (num_tokens,))
     scale_UH = torch.randn(3, 16, requires_grad=True) if modulated else None
-    pairs = Pairs.of(index_TK, 5, combo_T)
-    gates_P = gates_TK.reshape(-1)[pairs.place_P]
+    pairs = Pairs.of(index_TK, gates_TK, 5, combo_T)
     w1, w2 = experts.w1_EDF, experts.w2_EHD
-    out_TD = MIXES[mix](x_TD, gates_P, w1, w2, scale_UH, pairs, experts.activation)
+    out_TD = MIXES[mix](x_TD, w1, w2, scale_UH, pairs, experts.activation)
     scale_TH = None if scale_UH is None else scale_UH[combo_T]
     expected = loop_experts(x_TD, index_TK, gates_TK, w1, w2, experts.activation, scale_TH)
     inputs = [x_TD, gates_TK, w1, w2, *([] if scale_UH is None else [scale_UH])]
@@ -81,18 +87,28 @@ def test_both_paths_equal_the_loop_in_float32(mix, activation, num_tokens, modul
 
 
 @pytest.mark.parametrize(
-    ("width", "hidden", "dtype", "num_pairs", "fast"),
+    ("width", "hidden", "dtype", "exists"),
     [
-        (8, 16, torch.float32, 100, True),
-        (8, 16, torch.float32, 2**22, False),  # its activations would be a large fresh array
-        (6, 16, torch.float32, 100, False),  # rows of 24 bytes
-        (8, 16, torch.float64, 100, False),  # no such kernel
+        (8, 16, torch.bfloat16, True),
+        (6, 16, torch.bfloat16, False),  # rows of 12 bytes
+        (8, 16, torch.float32, False),  # on CUDA it would be a loop on the host
     ],
 )
-def test_small_aligned_float32_takes_the_grouped_path(width, hidden, dtype, num_pairs, fast):
-    """On CPU the grouped GEMM is taken where it exists and is the faster one."""
+def test_a_grouped_gemm_is_asked_for_where_it_exists(width, hidden, dtype, exists):
+    """Rows of multiples of 16 bytes, and a type that has a kernel."""
     w1_EDF = torch.empty(3, width, hidden, dtype=dtype)
-    assert is_grouped_fast(torch.empty(1, width, dtype=dtype), w1_EDF, num_pairs) is fast
+    assert has_grouped_mm(torch.empty(1, width, dtype=dtype), w1_EDF) is exists
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, 200])
+def test_a_matrix_per_group_is_that_of_the_tokens_group(num_tokens):
+    """Blocks of tokens of one group give what each token's own matrix gives, with an idle group."""
+    torch.manual_seed(0)
+    x_TD = torch.randn(num_tokens, 4, dtype=torch.float64, requires_grad=True)
+    w_UDE = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
+    group_T = torch.randint(4, (num_tokens,))
+    expected = torch.einsum("td,tde->te", x_TD, w_UDE[group_T])
+    assert_same(linear_by_group(x_TD, w_UDE, group_T), expected, [x_TD, w_UDE])
 
 
 def test_gradients_equal_finite_differences():
@@ -104,9 +120,8 @@ def test_gradients_equal_finite_differences():
         experts = Experts(2, 3, 3, activation).double()
 
         def mix(x_TD, gates_TK, w1, w2, scale_UH, experts=experts):
-            pairs = Pairs.of(index_TK, 3, combo_T)
-            gates_P = gates_TK.reshape(-1)[pairs.place_P]
-            return mix_chunked(x_TD, gates_P, w1, w2, scale_UH, pairs, experts.activation)
+            pairs = Pairs.of(index_TK, gates_TK, 3, combo_T)
+            return mix_chunked(x_TD, w1, w2, scale_UH, pairs, experts.activation)
 
         x_TD = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
         scale_UH = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)

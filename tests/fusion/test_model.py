@@ -221,7 +221,7 @@ def test_the_ensemble_readout_is_its_formula():
     x_BMD = pool.absent_MD.repeat(len(batch), 1, 1)
     x_BMD[tokens.owner_T, tokens.modality_T] = tokens.x_TD
     h_BKD = (x_BMD[:, :, None] * pool.factor_MKD).sum(1) + pool.bias_KD
-    assert_same(pool(tokens, context), h_BKD, [tokens.x_TD, *pool.parameters()])
+    assert_same(pool(pool.slots(tokens, context)), h_BKD, [tokens.x_TD, *pool.parameters()])
 
 
 def test_dropout_acts_in_training_only(config):
@@ -246,8 +246,8 @@ def test_parameters_do_not_grow_with_the_number_of_possible_combinations(config)
             for m in range(num_modalities)
         ]
         names = tuple(vector.name for vector in vectors)
-        bits_GM = np.arange(1, num_groups + 1)[:, None] >> np.arange(num_modalities) & 1
-        groups = Groups.fit(bits_GM.astype(bool), names)
+        bits_GM = np.arange(num_groups)[:, None] >> np.arange(num_modalities) & 1
+        groups = Groups.fit(bits_GM == 0, names)  # the first is observed in everything
         schemas = {"vector": VectorSchema(modalities=tuple(vectors))}
         of = Encoding(modalities=names, classes=("0", "1"), groups=groups, schemas=schemas)
         return num_parameters(Model(of, 2, config))

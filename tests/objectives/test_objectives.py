@@ -3,6 +3,7 @@
 # B patients of a batch, G groups
 
 import math
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from remind.cli import fit
 from remind.errors import InputError
 from remind.objectives import (
     ERM,
@@ -74,7 +76,7 @@ def test_batch_form_is_the_weighted_mean_of_group_means(name: str) -> None:
     assert float(loss) == pytest.approx(sum(float(weight_G[g]) * mean for g, mean in means.items()))
 
 
-@pytest.mark.parametrize("name", ["erm", "reweight", "cvar", "long_tail_dro"])
+@pytest.mark.parametrize("name", ["erm", "reweight", "cvar", "long_tail_dro", "chi2"])
 def test_sampler_form_is_unbiased(name: str) -> None:
     """Over the whole training set the patients' weights make sum_g q_g L_g."""
     objective = build(name)
@@ -121,6 +123,7 @@ def test_a_loss_that_overflows_does_not_poison_the_weights(name: str) -> None:
     loss_B[group_B == 1] = torch.inf
     for _ in range(4):
         objective(loss_B, group_B)
+    objective.end_epoch()
     assert objective.weight_G.isfinite().all()
     assert not torch.equal(objective.weight_G, build(name).weight_G)
 
@@ -224,3 +227,9 @@ def test_a_wrong_name_or_option_is_one_sentence(
 ) -> None:
     with pytest.raises(InputError, match=says):
         build(name, **options)
+
+
+def test_the_command_line_names_every_objective() -> None:
+    """By hand, since importing them would import torch before any command begins."""
+    option = get_type_hints(fit, include_extras=True)["objective"].__metadata__[0]
+    assert option.help.split(", ") == list(OBJECTIVES)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from remind.cohort import Cohort
-from remind.training import files, fit_run, loop
+from remind.training import files, fit_run, steps
 from tests.training.toy import toy_cohort, toy_method
 
 
@@ -31,7 +31,7 @@ def die_at(module: object, name: str, call: int) -> None:
 def run(cohort: Cohort, folder: str, point: str, call: int) -> None:
     """Fit until death."""
     if point == "step":
-        die_at(loop, "patient_losses", call)
+        die_at(steps, "patient_losses", call)
     else:
         die_at(files.os, "replace", call)
     fit_run(cohort, toy_method(), out=Path(folder))

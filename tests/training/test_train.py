@@ -29,6 +29,7 @@ from remind.training import (
     with_overrides,
 )
 from remind.training.average import WeightAverage
+from remind.training.optimizer import make_optimizer
 from remind.training.schedule import learning_rate
 from tests.training.toy import Toy, ToyConfig, small_config, toy_cohort, toy_method
 
@@ -209,7 +210,7 @@ def test_weight_decay_spares_biases_and_norms() -> None:
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    loop.make_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5)).step()
+    make_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5)).step()
     for name, parameter in model.named_parameters():
         factor = 0.95 if parameter.dim() >= 2 else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[name])

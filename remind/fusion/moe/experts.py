@@ -72,9 +72,8 @@ class Experts(nn.Module):
             scale_UH, combo_T = modulation
             (scale_UH,) = _autocast(scale_UH)
         x_TD, gates_TK, w1_EDF, w2_EHD = _autocast(x_TD, gates_TK, self.w1_EDF, self.w2_EHD)
-        pairs = Pairs.of(index_TK, len(w1_EDF), combo_T)
-        gates_P = gates_TK.reshape(-1).index_select(0, pairs.place_P)
-        return mix_experts(x_TD, gates_P, w1_EDF, w2_EHD, scale_UH, pairs, self.activation)
+        pairs = Pairs.of(index_TK, gates_TK, len(w1_EDF), combo_T)
+        return mix_experts(x_TD, w1_EDF, w2_EHD, scale_UH, pairs, self.activation)
 
     def in_turn(self, x_TD: Tensor) -> Tensor:
         """Return f(x W1_e) W2_e with the experts in turn: row t of x_TD goes to e = t mod E."""

@@ -125,7 +125,7 @@ class GroupMoE(nn.Module):
         out_TD = self.experts(x_TD, routing.index_TK, routing.gates_TK, modulation)
         if self.config.shared_expert:
             out_TD = out_TD + self.shared.in_turn(x_TD)
-        return Routed(out_TD, self._penalty(routing, combo_T, len(context.group_U)))
+        return Routed(out_TD, self._penalty(routing, combo_T, context))
 
     def route(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Routing:
         """Return where packed tokens (T, D) would go."""
@@ -136,15 +136,15 @@ class GroupMoE(nn.Module):
         code_UR = None if self.code is None else self.code(context)
         return self.router.terms(x_TD, code_UR, context.combo_of(packing.owner_T))
 
-    def _penalty(self, routing: Routing, combo_T: Tensor, num_combos: int) -> Tensor:
+    def _penalty(self, routing: Routing, combo_T: Tensor, context: GroupContext) -> Tensor:
         """Return the weighted terms that the configuration asks for."""
         config = self.config
         penalty = routing.probs_TE.new_zeros(())
         if config.balance:
             penalty = penalty + config.balance * imbalance(routing.probs_TE, routing.index_TK)
         if config.information:
-            reward = information(routing.probs_TE, combo_T, num_combos)
+            reward = information(routing.probs_TE, combo_T, len(context.group_U))
             penalty = penalty - config.information * reward
         if config.shrinkage and self.code is not None:
-            penalty = penalty + config.shrinkage * self.code.shrinkage()
+            penalty = penalty + config.shrinkage * self.code.shrinkage(context)
         return penalty

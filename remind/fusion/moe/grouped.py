@@ -1,14 +1,18 @@
 """The arithmetic of the experts on token-expert pairs that are sorted by expert.
 
-Each expert is two dense matmuls over its own pairs. Where that is fast, all experts are one grouped
-GEMM per layer: bfloat16 on CUDA, and small batches on CPU. Elsewhere the experts are taken in turn,
-in chunks whose hidden activations stay in cache: on CPU a grouped GEMM is a loop as well, and the
-page faults of a large fresh (P, H) array cost as much as a matmul (``benchmarks/fusion_step.py``).
+Each expert is two dense matmuls over its own pairs. Three ways to the same sum:
+
+- ``mix_chunked``, eager on CPU: the experts in turn, in chunks whose activations stay in cache.
+  What is kept for backward lies in leased memory, for the page faults of large fresh arrays cost as
+  much as a matmul; tokens come back by one gather, never by a scatter.
+- ``mix_grouped``: one grouped GEMM per layer. No loop, no waiting for the device, traceable.
+- ``mix_blocked``, where no grouped GEMM exists for the dtype or the widths: blocks of pairs of one
+  expert as one batched matmul. No shape depends on the routing, so nothing waits either.
 
     out[t] = sum over pairs p of token t:  gate[p] * (f(x[t] W1_e) * scale[combo[p]]) W2_e
 
 T tokens, K experts per token, P = T K pairs, N pairs of one chunk; D width, H hidden, F = H (2H for
-gated units), E experts, U combinations.
+gated units), E experts, U combinations; S blocks of L pairs.
 """
 
 import sys
@@ -21,41 +25,54 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from remind.fusion.moe.activations import Activation
+from remind.fusion.moe.memory import lease
 
-CHUNK = 2**19  # hidden activations of a chunk on CPU: 2 MiB in float32
-SMALL = 2**22  # hidden activations that a fresh array may hold on CPU: 16 MiB in float32
+CHUNK = 2**17  # hidden activations of a chunk on CPU: 512 KiB in float32
+BLOCK = 64  # pairs of a block: the padding of an expert is half of it on average
 
 
 class Pairs(NamedTuple):
     """Token-expert pairs in the order in which they are computed: by expert, then by token.
 
     Attributes:
+        gates_TK: weight of every chosen expert.
         place_P: place of the pair in the flattened (T, K) choice.
         token_P: token of the pair.
         combo_P: combination of the pair; empty where nothing depends on it.
         num_E: pairs of every expert.
-        top_k: pairs of every token, K.
     """
 
+    gates_TK: Tensor
     place_P: Tensor
     token_P: Tensor
     combo_P: Tensor
     num_E: Tensor
-    top_k: int
 
     @classmethod
-    def of(cls, index_TK: Tensor, num_experts: int, combo_T: Tensor | None = None) -> Self:
+    def of(
+        cls, index_TK: Tensor, gates_TK: Tensor, num_experts: int, combo_T: Tensor | None = None
+    ) -> Self:
         """Sort the pairs of a choice of K experts per token by expert."""
-        expert_P, place_P = index_TK.reshape(-1).sort(stable=True)
-        top_k = index_TK.shape[1]
-        token_P = place_P.div(top_k, rounding_mode="floor")
+        expert_P, place_P = _sorted(index_TK.reshape(-1), num_experts)
+        token_P = place_P.div(index_TK.shape[1], rounding_mode="floor")
         combo_P = token_P[:0] if combo_T is None else combo_T.index_select(0, token_P)
-        return cls(place_P, token_P, combo_P, expert_P.bincount(minlength=num_experts), top_k)
+        num_E = torch.zeros(num_experts, dtype=torch.int64, device=expert_P.device)
+        num_E = num_E.scatter_add(0, expert_P.long(), torch.ones_like(place_P))
+        return cls(gates_TK, place_P, token_P, combo_P, num_E)
+
+    def gates_P(self) -> Tensor:
+        """Return the weight of every pair."""
+        return self.gates_TK.reshape(-1).index_select(0, self.place_P)
+
+    def pair_TK(self) -> Tensor:
+        """Return where the K pairs of every token lie, int64."""
+        pair_P = torch.empty_like(self.place_P)
+        pair_P = pair_P.scatter(0, self.place_P, _count(self.place_P))
+        return pair_P.view(self.gates_TK.shape)
 
 
 def mix_experts(
     x_TD: Tensor,
-    gates_P: Tensor,
     w1_EDF: Tensor,
     w2_EHD: Tensor,
     scale_UH: Tensor | None,
@@ -63,47 +80,109 @@ def mix_experts(
     activation: Activation,
 ) -> Tensor:
     """Return the sum above, the fast way for these tensors: (T, D)."""
-    mix = mix_grouped if is_grouped_fast(x_TD, w1_EDF, len(pairs.token_P)) else mix_chunked
-    return mix(x_TD, gates_P, w1_EDF, w2_EHD, scale_UH, pairs, activation)
+    if x_TD.device.type == "cpu" and not torch.compiler.is_compiling():
+        return mix_chunked(x_TD, w1_EDF, w2_EHD, scale_UH, pairs, activation)
+    mix = mix_grouped if has_grouped_mm(x_TD, w1_EDF) else mix_blocked
+    return mix(x_TD, w1_EDF, w2_EHD, scale_UH, pairs, activation)
 
 
-def is_grouped_fast(x_TD: Tensor, w1_EDF: Tensor, num_pairs: int) -> bool:
-    """Tell whether one grouped GEMM over all experts is possible and fast for these tensors."""
+def has_grouped_mm(x_TD: Tensor, w1_EDF: Tensor) -> bool:
+    """Tell whether a grouped GEMM that does not wait for the device exists for these tensors."""
     _, width, columns = w1_EDF.shape
     if not hasattr(F, "grouped_mm"):  # torch < 2.10
         return False
     if width % 8 or columns % 16:  # rows of D, H and F must be multiples of 16 bytes
         return False
-    if x_TD.is_cuda:
-        return x_TD.dtype == torch.bfloat16
-    is_small = num_pairs * columns <= SMALL
-    return is_small and x_TD.device.type == "cpu" and x_TD.dtype == torch.float32
+    return x_TD.dtype == torch.bfloat16
 
 
 def mix_grouped(
     x_TD: Tensor,
-    gates_P: Tensor,
     w1_EDF: Tensor,
     w2_EHD: Tensor,
     scale_UH: Tensor | None,
     pairs: Pairs,
     activation: Activation,
 ) -> Tensor:
-    """Mix the experts by one grouped GEMM per layer: no loop, no waiting for the device."""
+    """Mix the experts by one grouped GEMM per layer."""
     ends_E = pairs.num_E.cumsum(0, dtype=torch.int32)
     h_PF = F.grouped_mm(x_TD.index_select(0, pairs.token_P), w1_EDF, offs=ends_E)
     a_PH = activation.forward(h_PF)
     if scale_UH is not None:
         a_PH = a_PH * scale_UH.index_select(0, pairs.combo_P)
-    y_PD = F.grouped_mm(a_PH, w2_EHD, offs=ends_E) * gates_P.unsqueeze(1)
-    pair_P = torch.empty_like(pairs.place_P)
-    pair_P[pairs.place_P] = torch.arange(len(pair_P), device=pair_P.device)
-    return y_PD.index_select(0, pair_P).unflatten(0, (len(x_TD), pairs.top_k)).sum(1)
+    y_PD = F.grouped_mm(a_PH, w2_EHD, offs=ends_E)
+    return _combine(y_PD, pairs)
+
+
+def mix_blocked(
+    x_TD: Tensor,
+    w1_EDF: Tensor,
+    w2_EHD: Tensor,
+    scale_UH: Tensor | None,
+    pairs: Pairs,
+    activation: Activation,
+) -> Tensor:
+    """Mix the experts by batched matmuls over blocks of L pairs, each of one expert.
+
+    Weights are copied once per block.
+    """
+    blocks = Blocks.of(pairs.num_E, len(pairs.token_P))
+    x_SLD = blocks.spread(x_TD.index_select(0, pairs.token_P))
+    a_SLH = activation.forward(x_SLD @ w1_EDF.index_select(0, blocks.expert_S))
+    if scale_UH is not None:
+        a_SLH = a_SLH * blocks.spread(scale_UH.index_select(0, pairs.combo_P))
+    y_SLD = a_SLH @ w2_EHD.index_select(0, blocks.expert_S)
+    return _combine(blocks.gather(y_SLD), pairs)
+
+
+class Blocks(NamedTuple):
+    """Rows sorted by expert, padded to blocks of ``BLOCK`` rows of one expert.
+
+    P / L + E blocks are enough for any routing, so no shape depends on it.
+
+    Attributes:
+        row_P: place of every row among those of the blocks.
+        expert_S: expert of every block; blocks left over have the last one.
+    """
+
+    row_P: Tensor
+    expert_S: Tensor
+
+    @classmethod
+    def of(cls, num_E: Tensor, num_rows: int) -> Self:
+        """Lay out rows of which expert e has the next num_E[e]."""
+        blocks_E = (num_E + (BLOCK - 1)).div(BLOCK, rounding_mode="floor")
+        block_S = torch.arange(num_rows // BLOCK + len(num_E), device=num_E.device)
+        expert_S = torch.searchsorted(blocks_E.cumsum(0), block_S, right=True)
+        place_P = torch.arange(num_rows, device=num_E.device)
+        expert_P = torch.searchsorted(num_E.cumsum(0), place_P, right=True)
+        padding_E = blocks_E * BLOCK - num_E
+        before_E = padding_E.cumsum(0) - padding_E
+        row_P = place_P + before_E.index_select(0, expert_P)
+        return cls(row_P, expert_S.clamp(max=len(num_E) - 1))
+
+    def spread(self, x_PX: Tensor) -> Tensor:
+        """Return rows as blocks (S, L, X), zeros where there is none."""
+        x_RX = x_PX.new_zeros(len(self.expert_S) * BLOCK, x_PX.shape[1])
+        return x_RX.index_copy(0, self.row_P, x_PX).view(-1, BLOCK, x_PX.shape[1])
+
+    def gather(self, x_SLX: Tensor) -> Tensor:
+        """Undo ``spread``: (P, X)."""
+        return x_SLX.flatten(0, 1).index_select(0, self.row_P)
+
+
+def linear_by_group(x_TD: Tensor, w_UDE: Tensor, group_T: Tensor) -> Tensor:
+    """Return x[t] W_u with u = group_T[t], (T, E); matrices are copied once per block."""
+    group_P, place_P = group_T.sort(stable=True)
+    num_U = group_T.new_zeros(len(w_UDE)).scatter_add(0, group_P, torch.ones_like(group_P))
+    blocks = Blocks.of(num_U, len(x_TD))
+    x_SLD = blocks.spread(x_TD.index_select(0, place_P))
+    y_PE = blocks.gather(x_SLD @ w_UDE.index_select(0, blocks.expert_S))
+    return torch.empty_like(y_PE).index_copy(0, place_P, y_PE)
 
 
 def mix_chunked(
     x_TD: Tensor,
-    gates_P: Tensor,
     w1_EDF: Tensor,
     w2_EHD: Tensor,
     scale_UH: Tensor | None,
@@ -113,8 +192,35 @@ def mix_chunked(
     """Mix the experts one chunk of one expert at a time: any device, any dtype."""
     longest = max(1, CHUNK // w1_EDF.shape[2]) if x_TD.device.type == "cpu" else sys.maxsize
     chunks = list(_chunks(pairs, longest))
-    out_TD: Any = _MixChunked.apply(x_TD, gates_P, w1_EDF, w2_EHD, scale_UH, chunks, activation)
+    out_TD: Any = _MixChunked.apply(
+        x_TD, pairs.gates_TK, w1_EDF, w2_EHD, scale_UH, chunks, pairs, activation
+    )
     return out_TD
+
+
+def _sorted(expert_P: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
+    """Sort experts, stable; small integers sort faster."""
+    small_P = expert_P.to(torch.uint8) if num_experts <= 256 else expert_P
+    return small_P.sort(stable=True)
+
+
+def _count(like_P: Tensor) -> Tensor:
+    """Return 0..P-1."""
+    return torch.arange(len(like_P), device=like_P.device)
+
+
+def _combine(y_PD: Tensor, pairs: Pairs) -> Tensor:
+    """Return the weighted sum (T, D) of every token's pairs."""
+    y_TKD = y_PD.index_select(0, pairs.pair_TK().flatten()).unflatten(0, pairs.gates_TK.shape)
+    return (y_TKD * pairs.gates_TK.unsqueeze(-1)).sum(1)
+
+
+def _bag(y_PD: Tensor, pair_TK: Tensor, gates_TK: Tensor | None) -> Tensor:
+    """Return the same sum without the array that is gathered."""
+    if y_PD.dtype not in (torch.float32, torch.float64):
+        y_TKD = y_PD.index_select(0, pair_TK.flatten()).unflatten(0, pair_TK.shape)
+        return (y_TKD if gates_TK is None else y_TKD * gates_TK.unsqueeze(-1)).sum(1)
+    return F.embedding_bag(pair_TK, y_PD, mode="sum", per_sample_weights=gates_TK)
 
 
 class _Chunk(NamedTuple):
@@ -136,57 +242,94 @@ def _chunks(pairs: Pairs, longest: int) -> Iterator[_Chunk]:
         start += num
 
 
+class _Spare:
+    """Room for the tokens and the activations of one chunk, written again by every chunk."""
+
+    def __init__(self, chunks: list[_Chunk], x_TD: Tensor, w2_EHD: Tensor) -> None:
+        self._x = lease((_longest(chunks), x_TD.shape[1]), like=x_TD)
+        self._a = lease((_longest(chunks), w2_EHD.shape[1]), like=x_TD)
+
+    def x(self, token_N: Tensor) -> Tensor:
+        """Return room for tokens (N, D)."""
+        return self._x.values[: len(token_N)]
+
+    def a(self, token_N: Tensor) -> Tensor:
+        """Return room for activations (N, H)."""
+        return self._a.values[: len(token_N)]
+
+
+def _longest(chunks: list[_Chunk]) -> int:
+    return max((len(chunk.token_N) for chunk in chunks), default=0)
+
+
 class _MixChunked(torch.autograd.Function):
-    """The formula above and its gradient. Only the first layer's outputs are kept for backward."""
+    """The formula above and its gradient. Kept for backward: both layers' outputs, before f."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x_TD: Tensor,
-        gates_P: Tensor,
+        gates_TK: Tensor,
         w1_EDF: Tensor,
         w2_EHD: Tensor,
         scale_UH: Tensor | None,
         chunks: list[_Chunk],
+        pairs: Pairs,
         activation: Activation,
     ) -> Tensor:
-        out_TD = torch.zeros_like(x_TD)
-        hidden = []
+        num_pairs, pair_TK = len(pairs.token_P), pairs.pair_TK()
+        kept_h = lease((num_pairs, w1_EDF.shape[2]), like=x_TD)
+        kept_y = lease((num_pairs, w2_EHD.shape[2]), like=x_TD)
+        spare = _Spare(chunks, x_TD, w2_EHD)
         for expert, rows, token_N, combo_N in chunks:
-            h_NF = x_TD.index_select(0, token_N) @ w1_EDF[expert]
-            a_NH = activation.forward(h_NF)
+            x_ND, a_NH = spare.x(token_N), spare.a(token_N)
+            h_NF = kept_h.values[rows]
+            torch.mm(torch.index_select(x_TD, 0, token_N, out=x_ND), w1_EDF[expert], out=h_NF)
+            activation.into(h_NF, a_NH)
             if scale_UH is not None:
                 a_NH.mul_(scale_UH.index_select(0, combo_N))
-            y_ND = (a_NH @ w2_EHD[expert]).mul_(gates_P[rows].unsqueeze(1))
-            out_TD.index_add_(0, token_N, y_ND)
-            hidden.append(h_NF)
-        ctx.save_for_backward(x_TD, gates_P, w1_EDF, w2_EHD, scale_UH, *hidden)
-        ctx.chunks, ctx.activation = chunks, activation
-        return out_TD
+            torch.mm(a_NH, w2_EHD[expert], out=kept_y.values[rows])
+        ctx.save_for_backward(x_TD, gates_TK, w1_EDF, w2_EHD, scale_UH, pair_TK)
+        ctx.kept, ctx.chunks, ctx.pairs, ctx.activation = (
+            (kept_h, kept_y),
+            chunks,
+            pairs,
+            activation,
+        )
+        return _bag(kept_y.values, pair_TK, gates_TK)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_TD: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x_TD, gates_P, w1_EDF, w2_EHD, scale_UH, *hidden = ctx.saved_tensors
-        dx_TD, dw1_EDF, dw2_EHD = map(torch.zeros_like, (x_TD, w1_EDF, w2_EHD))
-        dgates_P = torch.empty_like(gates_P)
+        x_TD, gates_TK, w1_EDF, w2_EHD, scale_UH, pair_TK = ctx.saved_tensors
+        kept_h, kept_y = ctx.kept
+        dw1_EDF, dw2_EHD = torch.zeros_like(w1_EDF), torch.zeros_like(w2_EHD)
+        gates_P1 = gates_TK.reshape(-1).index_select(0, ctx.pairs.place_P).unsqueeze(1)
+        dgates_P = gates_P1.new_empty(len(gates_P1))
         dscale_UH = None if scale_UH is None else torch.zeros_like(scale_UH)
-        for (expert, rows, token_N, combo_N), h_NF in zip(ctx.chunks, hidden, strict=True):
-            x_ND, grad_ND = x_TD.index_select(0, token_N), grad_TD.index_select(0, token_N)
-            f_NH = ctx.activation.forward(h_NF)
-            da_NH = grad_ND @ w2_EHD[expert].T  # without the gate
-            scale_NH = None if scale_UH is None else scale_UH.index_select(0, combo_N)
-            a_NH = f_NH if scale_NH is None else f_NH * scale_NH
-            dgates_P[rows] = torch.linalg.vecdot(da_NH, a_NH)
-            gates_N1 = gates_P[rows].unsqueeze(1)
-            dw2_EHD[expert].addmm_(a_NH.T, grad_ND.mul_(gates_N1))
-            da_NH.mul_(gates_N1)
+        dx = lease((len(gates_P1), x_TD.shape[1]), like=x_TD)
+        spare, more = (_Spare(ctx.chunks, x_TD, w2_EHD) for _ in range(2))
+        spare_h = lease((_longest(ctx.chunks), w1_EDF.shape[2]), like=x_TD)
+        for expert, rows, token_N, combo_N in ctx.chunks:
+            grad_ND = torch.index_select(grad_TD, 0, token_N, out=spare.x(token_N))
+            torch.linalg.vecdot(grad_ND, kept_y.values[rows], out=dgates_P[rows])
+            grad_ND.mul_(gates_P1[rows])
+            da_NH = torch.mm(grad_ND, w2_EHD[expert].T, out=spare.a(token_N))
+            f_NH, dh_NF, scale_NH = more.a(token_N), spare_h.values[: len(token_N)], None
+            df_NH = da_NH
+            if scale_UH is not None:
+                scale_NH = scale_UH.index_select(0, combo_N)
+                df_NH = da_NH * scale_NH
+            ctx.activation.backward_into(df_NH, kept_h.values[rows], f_NH, dh_NF)
             if scale_NH is not None and dscale_UH is not None:
-                dscale_UH.index_add_(0, combo_N, da_NH * f_NH)
-                da_NH.mul_(scale_NH)
-            dh_NF = ctx.activation.backward(da_NH, h_NF)
+                dscale_UH.index_add_(0, combo_N, da_NH.mul_(f_NH))
+                f_NH.mul_(scale_NH)
+            x_ND = torch.index_select(x_TD, 0, token_N, out=more.x(token_N))
+            dw2_EHD[expert].addmm_(f_NH.T, grad_ND)
             dw1_EDF[expert].addmm_(x_ND.T, dh_NF)
-            dx_TD.index_add_(0, token_N, dh_NF @ w1_EDF[expert].T)
-        return dx_TD, dgates_P, dw1_EDF, dw2_EHD, dscale_UH, None, None
+            torch.mm(dh_NF, w1_EDF[expert].T, out=dx.values[rows])
+        dgates_TK = dgates_P.index_select(0, pair_TK.flatten()).view_as(gates_TK)
+        dx_TD = _bag(dx.values, pair_TK, None)
+        return dx_TD, dgates_TK, dw1_EDF, dw2_EHD, dscale_UH, None, None, None

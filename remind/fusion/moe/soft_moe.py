@@ -4,7 +4,9 @@ T tokens, D width, H hidden, E experts, G training groups, B patients; b patient
 n tokens of each.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from remind.fusion.moe.code import seen_rows
 from remind.fusion.moe.experts import Experts
 from remind.fusion.moe.gate import GATES, entropy_gate
 from remind.fusion.moe.group_moe import Routed
+from remind.fusion.moe.grouped import linear_by_group
 from remind.fusion.moe.router import Terms
 from remind.fusion.packing import Packing
 
@@ -79,17 +82,25 @@ class SoftGroupMoE(nn.Module):
         start = torch.randn if config.gate == "group" else torch.zeros
         self.residual_GDE = nn.Parameter(start(num_groups, width, config.experts))
         self.register_buffer("stage", torch.tensor(1))
+        self.is_corrected = False  # stage 2, on the host: asking the buffer would wait for CUDA
 
     def set_stage(self, stage: int) -> None:
         """Train shared routing alone (1), or with the groups' residuals (2)."""
         if stage not in (1, 2):
             raise InputError(f"stage must be 1 or 2, got {stage}")
         self.stage.fill_(stage)
+        self.is_corrected = stage == 2
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.is_corrected = int(self.stage) == 2
 
     def forward(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Routed:
         """Mix packed tokens (T, D) inside each patient; there is no penalty."""
-        tokens, logits = self._route(x_TD, packing, context)
-        slots = [l_bnE.softmax(1).mT @ x_bnD for x_bnD, l_bnE in zip(tokens, logits, strict=True)]
+        tokens = packing.split(F.normalize(x_TD, dim=-1))
+        logits = packing.split(self.terms(x_TD, packing, context).logits_TE)
+        buckets = zip(tokens, logits, packing.absent(), strict=True)
+        slots = [_dispatch(l_bnE, no_bn).mT @ x_bnD for x_bnD, l_bnE, no_bn in buckets]
         slots_BED = torch.cat(slots)
         y_BED = self.experts.in_turn(slots_BED.flatten(0, 1)).view_as(slots_BED)
         outputs = y_BED.split([len(slots_bED) for slots_bED in slots])
@@ -98,36 +109,22 @@ class SoftGroupMoE(nn.Module):
 
     def route(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Tensor:
         """Return the combine weights (T, E): the share of every expert in the output of a token."""
-        return packing.join(self._route(x_TD, packing, context)[1]).softmax(-1)
+        return self.terms(x_TD, packing, context).logits_TE.softmax(-1)
 
     def terms(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Terms:
         """Return the routing logits of packed tokens (T, D) with their parts."""
         x_TD = F.normalize(x_TD, dim=-1)
         shared_TE = x_TD @ (self.scale * F.normalize(self.shared_DE, dim=0))
-        if self.stage == 1:
+        if not self.is_corrected:
             return Terms(shared_TE, None, shared_TE)
-        group_T = context.group_U[context.combo_of(packing.owner_T)]
-        group_TE = torch.zeros_like(shared_TE)
-        for group in group_T[group_T >= 0].unique().tolist():
-            some_T = group_T == group
-            group_TE[some_T] = x_TD[some_T] @ (self.scale * self.residual_GDE[group])
+        residual_UDE = self.scale * seen_rows(self.residual_GDE, context.group_U)
+        group_TE = linear_by_group(x_TD, residual_UDE, context.combo_of(packing.owner_T))
         alpha = entropy_gate(self.config.gate, shared_TE, group_TE)
         return Terms(shared_TE, group_TE, shared_TE + alpha * group_TE)
 
-    def _route(
-        self, x_TD: Tensor, packing: Packing, context: GroupContext
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return normalized tokens (b, n, D) and logits (b, n, E) of every bucket."""
-        tokens = packing.split(F.normalize(x_TD, dim=-1))
-        shared_DE = self.scale * F.normalize(self.shared_DE, dim=0)
-        logits = [x_bnD @ shared_DE for x_bnD in tokens]
-        if self.stage == 1:
-            return tokens, logits
-        groups = packing.split(context.group_U[context.combo_of(packing.owner_T)])
-        terms = zip(tokens, logits, groups, strict=True)
-        return tokens, [self._correct(x, shared, group_bn[:, 0]) for x, shared, group_bn in terms]
 
-    def _correct(self, x_bnD: Tensor, shared_bnE: Tensor, group_b: Tensor) -> Tensor:
-        """Add the gated logits of the groups' residual matrices to the shared ones."""
-        group_bnE = x_bnD @ (self.scale * seen_rows(self.residual_GDE, group_b))
-        return shared_bnE + entropy_gate(self.config.gate, shared_bnE, group_bnE) * group_bnE
+def _dispatch(logits_bnE: Tensor, absent_bn: Tensor | None) -> Tensor:
+    """Return the share (b, n, E) of every token in every slot."""
+    if absent_bn is not None:
+        logits_bnE = logits_bnE.masked_fill(absent_bn.unsqueeze(-1), -math.inf)
+    return logits_bnE.softmax(1)

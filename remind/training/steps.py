@@ -1,0 +1,108 @@
+"""The optimizer steps of an epoch: global batches, of which this rank takes its part."""
+
+# N training patients, M modalities, B patients of a batch, X = M + 1
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from remind.cohort import Batch, Encoded
+from remind.objectives import Objective
+from remind.objectives.base import num_ranks
+from remind.training.batches import Part, cut, deal
+from remind.training.checkpoint import TrainState
+from remind.training.config import TrainConfig
+from remind.training.dropout import draw, drop_modalities
+from remind.training.engine import Engine
+from remind.training.loading import Loader
+from remind.training.losses import patient_losses
+from remind.training.mean import MeanLoss
+from remind.training.ranks import rank
+from remind.training.sampling import epoch_rows, training_output
+from remind.training.schedule import learning_rate
+
+
+@dataclass(kw_only=True, eq=False)
+class Steps:
+    """What takes the steps.
+
+    Args:
+        engine: of the model.
+        objective: what is minimized.
+        encoded: holds the training patients.
+        rows: of the training patients.
+        config: options.
+        seed: of the order of patients and of modality dropout.
+        tokens_M: tokens of each modality where it is observed; one if None.
+    """
+
+    engine: Engine
+    objective: Objective
+    encoded: Encoded
+    rows: np.ndarray
+    config: TrainConfig
+    seed: int
+    tokens_M: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.loader = Loader(self.encoded, self.config.workers)
+        self.group_N = torch.from_numpy(self.encoded.group_N[self.rows])
+        self.tokens_N: np.ndarray | None = None
+        if self.config.batch_tokens:
+            present_NM = self.encoded.present_NM
+            one_M = np.ones(present_NM.shape[1], dtype=np.int64)
+            self.tokens_N = present_NM @ (one_M if self.tokens_M is None else self.tokens_M)
+
+    def epoch(self, state: TrainState, num_done: int) -> MeanLoss:
+        """Train on as many patients as there are, or until a loss is not finite.
+
+        Args:
+            state: moved by the steps.
+            num_done: epochs since the first step, by which the learning rate goes.
+        """
+        self.engine.model.train()
+        self.objective.train()
+        rows = epoch_rows(self.rows, self.objective.draws(self.group_N), self.seed, state.epoch)
+        tokens_N = None if self.tokens_N is None else self.tokens_N[rows]
+        batches = cut(rows, self.config.batch_size, tokens_N, self.config.batch_tokens)
+        parts = [deal(batch, rank(), num_ranks()) for batch in batches]
+        mean = MeanLoss()
+        for index, batch in enumerate(self.loader([part.rows for part in parts])):
+            for group in state.optimizer.param_groups:
+                rate = learning_rate(self.config, num_done * len(parts) + index, len(parts))
+                group["lr"] = group["lr_scale"] * rate
+            mean.add(self._step(state, batch, parts[index], index), parts[index].num_all)
+            if mean.strange:
+                return mean
+        mean.look()
+        return mean
+
+    def _step(self, state: TrainState, batch: Batch, part: Part, index: int) -> Tensor:
+        """One step of the optimizer; the objective sees the groups before modality dropout."""
+        config, device = self.config, self.engine.device
+        group_B = batch.group_B.to(device)
+        if config.modality_dropout:
+            num_modalities = batch.present_BM.shape[1]
+            uniform_BX = draw(self.seed, state.epoch, index, part.num_all, num_modalities)
+            rate, own_BX = config.modality_dropout, part.of(uniform_BX)
+            batch = batch.with_present(drop_modalities(batch.present_BM, rate, own_BX))
+        loss = self._loss(batch.to(device), group_B, part)
+        self.engine.step(loss, config.clip)
+        if state.average is not None:
+            state.average.update(state.step)
+        state.step += 1
+        return loss.detach()
+
+    def _loss(self, batch: Batch, group_B: Tensor, part: Part) -> Tensor:
+        """Of this rank; the mean over ranks is that of the global batch."""
+
+        def work(model: nn.Module) -> tuple[Tensor, Tensor]:
+            output = training_output(model, batch, self.objective, group_B)
+            return patient_losses(output.logits_BKC, batch.label_B), output.penalty
+
+        loss_B, penalty = self.engine.train(work)
+        own = slice(part.num_own)
+        loss = self.objective(loss_B[own], group_B[own]).loss + part.weight * penalty
+        return loss if part.num_own else loss + 0 * loss_B.sum()
