@@ -9,6 +9,7 @@ from remind.cohort import Encoding
 from remind.errors import InputError, did_you_mean
 from remind.fusion import Model, ModelConfig
 from remind.training import Method, NeuralMethod, TrainConfig
+from remind.training.search import NEURAL, Choice
 
 
 def _build(encoding: Encoding, num_classes: int, config: Any) -> nn.Module:
@@ -20,6 +21,13 @@ DEFAULT = NeuralMethod(
     build=_build,
     model_config=ModelConfig(dropout=0.2),
     train_config=TrainConfig(ema=0.99),
+    space={
+        **NEURAL,
+        "width": Choice((128, 256, 384)),
+        "layers": Choice((0, 1, 2)),
+        "embedding_rank": Choice((8, 16, 32)),
+        "modality_dropout": Choice((0.0, 0.1, 0.2)),
+    },
 )
 """What was measured to be best (docs/research.md)."""
 
@@ -64,6 +72,7 @@ TRANSFORMER = NeuralMethod(
         activation="gelu",
     ),
     train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean"),
+    space={**NEURAL, "width": Choice((64, 96, 192)), "blocks": Choice((1, 2, 3))},
 )
 """The plain neural baseline: a masked transformer, blind to groups."""
 

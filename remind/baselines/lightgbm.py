@@ -13,39 +13,29 @@ from typing import Self
 import lightgbm
 import numpy as np
 
+from remind.baselines.trees import Rows, TreesConfig, both_classes, labelled_rows, num_rounds
 from remind.cohort import Cohort, Encoding, flat_table
-from remind.errors import InputError
+from remind.objectives.checks import check_whole
 
 FILE = "model.txt"
-TREES_WITHOUT_VALIDATION = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightGBMConfig:
+class LightGBMConfig(TreesConfig):
     """Settings of the trees.
 
     Attributes:
-        trees: most trees.
-        learning_rate: shrinkage of every tree.
-        leaves: most leaves of a tree.
+        leaves: most leaves of a tree, >= 2.
         min_leaf: fewest patients in a leaf.
-        subsample: share of patients of a tree.
-        column_subsample: share of columns of a tree.
-        stopping_rounds: trees without improvement in validation before training stops.
     """
 
-    trees: int = 1000
-    learning_rate: float = 0.03
     leaves: int = 15
     min_leaf: int = 20
-    subsample: float = 0.8
-    column_subsample: float = 0.5
-    stopping_rounds: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("trees", "leaves", "min_leaf", "stopping_rounds"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        check_whole("leaves", self.leaves, at_least=2)
+        check_whole("min_leaf", self.min_leaf, at_least=1)
 
 
 class LightGBMPredictor:
@@ -57,8 +47,8 @@ class LightGBMPredictor:
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Return probabilities (N, C)."""
-        prob = np.asarray(self.booster.predict(flat_table(self.encoding, cohort).x_NF))
-        return np.stack([1 - prob, prob], axis=1) if prob.ndim == 1 else prob
+        prob = self.booster.predict(flat_table(self.encoding, cohort).x_NF)
+        return both_classes(np.asarray(prob))
 
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM's own text."""
@@ -80,7 +70,6 @@ def fit_lightgbm(
     seed: int,
 ) -> LightGBMPredictor:
     """Fit on training rows; validation rows choose the number of trees."""
-    table = flat_table(encoding, cohort)
     num_classes = len(encoding.classes)
     params = {
         "objective": "binary" if num_classes == 2 else "multiclass",
@@ -96,23 +85,20 @@ def fit_lightgbm(
         "force_row_wise": True,
         "verbosity": -1,
     }
-    assert cohort.label_N is not None
-    train, val = (
-        lightgbm.Dataset(
-            table.x_NF[rows],
-            cohort.label_N[rows],
-            categorical_feature=table.categorical,
-            free_raw_data=False,
-        )
-        for rows in (train_rows, val_rows)
-    )
+    train, val = labelled_rows(cohort, encoding, train_rows, val_rows)
     stopping = lightgbm.early_stopping(config.stopping_rounds, verbose=False)
-    has_val = len(val_rows) > 0
     booster = lightgbm.train(
         params,
-        train,
-        config.trees if has_val else min(config.trees, TREES_WITHOUT_VALIDATION),
-        valid_sets=[val] if has_val else None,
-        callbacks=[stopping] if has_val else None,
+        _dataset(train),
+        num_rounds(config, val is not None),
+        valid_sets=None if val is None else [_dataset(val)],
+        callbacks=None if val is None else [stopping],
     )
     return LightGBMPredictor(booster, encoding)
+
+
+def _dataset(rows: Rows) -> lightgbm.Dataset:
+    table, label_N = rows
+    return lightgbm.Dataset(
+        table.x_NF, label_N, categorical_feature=table.categorical, free_raw_data=False
+    )

@@ -1,0 +1,210 @@
+"""FuseMoE: a sparse mixture of experts fuses the modalities, with gates by distance.
+
+    x_m   = the mean token of m where it is observed, else its learned embedding
+    h_m   = LN x_m
+    gates = softmax of the k largest gate logits, 0 elsewhere
+    gate logit of expert e = -||h - w_e||_2  ("laplace")  or  h . w_e  ("softmax")
+
+    joint          [y_1, ..., y_M] = sum over e of gate_e([h_1, ..., h_M]) E_e([h_1, ..., h_M])
+    per_modality   y_m = sum over all m', e of gate_m'e(h_m') E_e(h_m')       for every m
+    disjoint       the same, with experts E_m'e of each modality's own
+
+    x_m = x_m + y_m in every block, then a linear map of [LN x_1, ..., LN x_M]
+    penalty = a * ((1 / M) sum over m of H(p_m) - H((1 / M) sum over m of p_m))
+
+p_m is the mean over the batch of the softmax over all gate logits of modality m.
+
+Han et al. 2024 (NeurIPS), sections 3.2 and 3.3. Left open and filled here:
+
+- The penalty wants each modality to use few experts and all modalities together to use all. With
+  router "joint" it is 0 and with "disjoint" a constant, so only "per_modality" has it.
+- `experts` is what one router chooses among: with router "disjoint" every modality has so many.
+- p_m is of the softmax over all experts, not of the k chosen, so that every expert has a gradient.
+- w_e start on the sphere that normalized inputs lie on: none of the experts is near to all.
+- What the modalities know together reaches each of them, so that a further block can build on it.
+- All gates are parameters of the model and are trained, also those per modality.
+- The default router is the one that was best on validation patients of SUPPORT2.
+
+D width, H hidden, E experts, K experts per input, B patients, M modalities, C classes; R routers,
+T = R B inputs of all routers, X numbers of an input: M D with router "joint", else D.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from remind.baselines.dispatch import DISPATCHES, dispatch
+from remind.baselines.parts import PeerConfig, make_encoder
+from remind.baselines.slots import slots
+from remind.cohort import Batch, Encoding
+from remind.errors import InputError
+from remind.fusion import FusionModel, Represented
+from remind.fusion.moe import Experts
+from remind.objectives.checks import check_choice, check_number, check_whole
+from remind.training import NeuralMethod, TrainConfig
+from remind.training.search import NEURAL, Choice, Range
+
+ROUTERS = ("joint", "per_modality", "disjoint")
+GATES = ("laplace", "softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseMoEConfig(PeerConfig):
+    """Options of FuseMoE.
+
+    Attributes:
+        blocks: of mixtures of experts.
+        router: who chooses experts, one of ``ROUTERS``.
+        gate: how, one of ``GATES``.
+        experts: that a router chooses among, E.
+        top_k: that it chooses, K.
+        hidden: width of an expert, H.
+        entropy: weight of the penalty, a.
+        dispatch: how inputs reach the experts, "grouped" or "loop"; the numbers are the same.
+    """
+
+    width: int = 96
+    blocks: int = 1
+    router: str = "joint"
+    gate: str = "laplace"
+    experts: int = 16
+    top_k: int = 4
+    hidden: int = 192
+    entropy: float = 0.01
+    dispatch: str = "grouped"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("blocks", "experts", "top_k", "hidden"):
+            check_whole(name, getattr(self, name), at_least=1)
+        check_choice("router", self.router, ROUTERS)
+        check_choice("gate", self.gate, GATES)
+        check_number("entropy", self.entropy, at_least=0)
+        check_choice("dispatch", self.dispatch, DISPATCHES)
+        if self.top_k > self.experts:
+            raise InputError(f"top_k must be in 1..{self.experts}, got {self.top_k}")
+
+
+def gate_logits(x_RBX: Tensor, w_REX: Tensor, gate: str) -> Tensor:
+    """Return the gate logits (R, B, E) of inputs (R, B, X)."""
+    if gate == "laplace":
+        return -torch.cdist(x_RBX, w_REX)
+    return x_RBX @ w_REX.mT
+
+
+def entropy_loss(probs_ME: Tensor) -> Tensor:
+    """Return the mean entropy of rows minus the entropy of the mean row, in nats.
+
+    In [-log M, 0]: 0 if all modalities use the same experts, -log M if each has its own.
+    """
+    return _entropy(probs_ME).mean() - _entropy(probs_ME.mean(0))
+
+
+def _entropy(probs_ME: Tensor) -> Tensor:
+    tiny = torch.finfo(probs_ME.dtype).tiny
+    return -(probs_ME * probs_ME.clamp(min=tiny).log()).sum(-1)
+
+
+class FuseBlock(nn.Module):
+    """x + MoE(LN x) on all modalities of a patient.
+
+    Args:
+        num_modalities: M.
+        config: options.
+    """
+
+    def __init__(self, num_modalities: int, config: FuseMoEConfig) -> None:
+        super().__init__()
+        self.config = config
+        is_joint = config.router == "joint"
+        num_routers = 1 if is_joint else num_modalities
+        num_inputs = config.width * num_modalities if is_joint else config.width
+        num_experts = config.experts * (num_modalities if config.router == "disjoint" else 1)
+        self.norm = nn.LayerNorm(config.width)
+        w_REX = F.normalize(torch.randn(num_routers, config.experts, num_inputs), dim=-1)
+        if config.gate == "laplace":
+            w_REX = w_REX * num_inputs**0.5
+        self.w_REX = nn.Parameter(w_REX)
+        self.experts = Experts(num_inputs, config.hidden, num_experts, "gelu")
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BMD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the modalities (B, M, D) that know of each other, and the penalty."""
+        h_BMD = self.norm(x_BMD)
+        is_joint = self.config.router == "joint"
+        h_RBX = h_BMD.flatten(1).unsqueeze(0) if is_joint else h_BMD.transpose(0, 1)
+        logits_RBE = gate_logits(h_RBX, self.w_REX, self.config.gate)
+        best_RBK, index_RBK = logits_RBE.topk(self.config.top_k, dim=-1)
+        y_RBX = self._mix(h_RBX, index_RBK, best_RBK.softmax(-1))
+        y_BMD = y_RBX.squeeze(0).view_as(x_BMD) if is_joint else y_RBX.sum(0).unsqueeze(1)
+        return x_BMD + self.dropout(y_BMD), self._penalty(logits_RBE)
+
+    def _mix(self, h_RBX: Tensor, index_RBK: Tensor, gates_RBK: Tensor) -> Tensor:
+        """Mix the chosen experts of every router: (R, B, X)."""
+        num_routers, num_patients, _ = h_RBX.shape
+        if self.config.router == "disjoint":
+            router_R = torch.arange(num_routers, device=h_RBX.device)
+            index_RBK = index_RBK + (router_R * self.config.experts)[:, None, None]
+        x_TX, index_TK, gates_TK = (z.flatten(0, 1) for z in (h_RBX, index_RBK, gates_RBK))
+        y_TX = dispatch(self.experts, x_TX, index_TK, gates_TK, self.config.dispatch)
+        return y_TX.unflatten(0, (num_routers, num_patients))
+
+    def _penalty(self, logits_RBE: Tensor) -> Tensor:
+        """Weighted entropy loss in training; 0 otherwise."""
+        if not self.training or self.config.router != "per_modality":
+            return logits_RBE.new_zeros(())
+        return self.config.entropy * entropy_loss(logits_RBE.softmax(-1).mean(1))
+
+
+class FuseMoE(FusionModel):
+    """Encoders, embeddings of missing modalities, blocks, and a linear map of all modalities.
+
+    Args:
+        encoding: of the training rows.
+        num_classes: C.
+        config: options.
+    """
+
+    def __init__(self, encoding: Encoding, num_classes: int, config: FuseMoEConfig) -> None:
+        super().__init__()
+        num_modalities = len(encoding.modalities)
+        self.encoder = make_encoder(encoding, config)
+        self.token_norm = nn.LayerNorm(config.width)
+        self.missing_MD = nn.Parameter(0.02 * torch.randn(num_modalities, config.width))
+        self.blocks = nn.ModuleList(FuseBlock(num_modalities, config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(num_modalities * config.width, num_classes)
+
+    def represent(self, batch: Batch) -> Represented:
+        """Return all modalities side by side (B, 1, M D)."""
+        x_BMD = self.token_norm(slots(self.encoder(batch), batch.present_BM))
+        x_BMD = torch.where(batch.present_BM.unsqueeze(2), x_BMD, self.missing_MD)
+        penalty = x_BMD.new_zeros(())
+        for block in self.blocks:
+            x_BMD, more = block(x_BMD)
+            penalty = penalty + more
+        return Represented(self.dropout(self.norm(x_BMD)).flatten(1).unsqueeze(1), penalty)
+
+    def classify(self, x_BKD: Tensor) -> Tensor:
+        """Return the logits (B, 1, C)."""
+        return self.head(x_BKD)
+
+
+FUSE_MOE = NeuralMethod(
+    name="fuse_moe",
+    build=FuseMoE,
+    model_config=FuseMoEConfig(),
+    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, ema=0.99, selection="mean"),
+    space={
+        **NEURAL,
+        "router": Choice(ROUTERS),
+        "gate": Choice(GATES),
+        "blocks": Range(low=1, high=2, whole=True),
+        "experts": Choice((8, 16, 32)),
+        "top_k": Choice((2, 4)),
+        "entropy": Range(low=1e-3, high=1e-1, log=True),
+    },
+)
