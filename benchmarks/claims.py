@@ -31,22 +31,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from benchmarks.common import (
-    Fit,
-    at_least,
-    base_parser,
-    check_sets,
-    complete,
-    exit_status,
-    figure,
-    incomplete_text,
-    markdown_table,
-    run_fits,
-    settings_for,
-    without_seed,
-)
+from benchmarks.common import Fit, at_least, base_parser, complete, exit_status, run_fits
 from benchmarks.synthetic import BLOCKS, excess_by_block, numbers, plan
 from remind.analyses import Options, diagnose
+from remind.benchmark.contenders import check_sets, settings_for, without_seed
+from remind.benchmark.tables import figure, incomplete_text, markdown_table
 from remind.evaluation import write_predictions
 from remind.methods import METHODS
 from remind.sources.synthetic import SyntheticConfig

@@ -8,26 +8,22 @@ nothing of the code of remind: after a change of the code, start with an empty f
 import argparse
 import hashlib
 import json
-import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from remind.benchmark.executors import Outcome, Processes, call
 from remind.cohort import Cohort
-from remind.errors import InputError, did_you_mean
+from remind.errors import InputError
 from remind.evaluation import read_predictions, write_predictions
 from remind.methods import METHODS
-from remind.training import Settings, fit_run, with_overrides
+from remind.training import Settings, fit_run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +74,12 @@ def run_fits(fits: Sequence[Fit], jobs: int) -> list[str]:
     for folder in {fit.folder for fit in missing}:
         folder.mkdir(parents=True, exist_ok=True)
     errors: list[str] = []
-    results = _side_by_side(missing, jobs) if jobs > 1 else map(_attempt, missing)
-    for number, (told, error) in enumerate(results, start=1):
-        print(f"[{number}/{len(missing)}] {told}{error and ': '}{error}", file=sys.stderr)
-        if error:
-            errors.append(f"{told}: {error}")
+    results = _side_by_side(missing, jobs) if jobs > 1 else _one_by_one(missing)
+    for number, (fit, outcome) in enumerate(results, start=1):
+        told = f"{fit.name} {fit.part}: {outcome.error or outcome.value}"
+        print(f"[{number}/{len(missing)}] {told}", file=sys.stderr)
+        if outcome.error:
+            errors.append(told)
     return errors
 
 
@@ -110,77 +107,6 @@ def complete(fits: Iterable[Fit]) -> tuple[dict[str, pd.DataFrame], dict[str, li
 def seconds_per_fit(frame: pd.DataFrame) -> float:
     """Mean over the fits of a table, which take different times."""
     return float(np.unique(frame["seconds"]).mean())
-
-
-def settings_for(name: str, base: Settings, sets: Sequence[str]) -> Settings:
-    """The settings of a contender with what `--set` says to it.
-
-    Args:
-        name: such as "lightgbm" or "default+erm".
-        base: its own settings.
-        sets: "key=value" for all, or "NAME:key=value" for a contender, or for a part of its name.
-
-    Raises:
-        InputError: an unknown key, or a value of the wrong type or range.
-    """
-    mine = ("", name, *name.split("+"))
-    pairs = [_addressed(text) for text in sets]
-    return with_overrides(base, [override for to, override in pairs if to in mine])
-
-
-def without_seed(settings: Settings) -> dict[str, Any]:
-    """What the fits of a contender have in common, for the report."""
-    return {key: value for key, value in settings.to_dict().items() if key != "seed"}
-
-
-def check_sets(sets: Sequence[str], names: Iterable[str]) -> None:
-    """Refuse a setting for nobody.
-
-    Raises:
-        InputError: the name before the colon is that of no contender.
-    """
-    known = {part for name in names for part in (name, *name.split("+"))} | {""}
-    for text in sets:
-        to, _ = _addressed(text)
-        if to not in known:
-            near = did_you_mean(to, known - {""})
-            raise InputError(f'--set {text} is for "{to}", which does not take part{near}')
-
-
-def chosen(text: str, known: Iterable[str], what: str) -> list[str]:
-    """The names of a list with commas.
-
-    Raises:
-        InputError: a name is not known.
-    """
-    known = list(known)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise InputError(f'no {what} "{name}"{near} (there are {", ".join(known)})')
-    return list(dict.fromkeys(names))
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """A table in Markdown whose first `left` columns are words and the others figures."""
-    ruler = ["---" if column < left else "--:" for column in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows)) + "\n"
-
-
-def figure(value: float | None, decimals: int = 4, *, sign: bool = False) -> str:
-    """A number for a table; what is undefined is "–"."""
-    if value is None:
-        return "–"
-    return f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
-
-
-def incomplete_text(incomplete: dict[str, list[int]]) -> str:
-    """A line per contender that has not all its fits."""
-    return "".join(
-        f"{name}: not shown, {done} of {needed} fits are there\n"
-        for name, (done, needed) in incomplete.items()
-    )
 
 
 def base_parser(description: str) -> argparse.ArgumentParser:
@@ -222,46 +148,33 @@ def exit_status(main: Callable[[], int]) -> int:
         return 2
 
 
-def _addressed(text: str) -> tuple[str, str]:
-    """To whom a setting is addressed ("" for all), and the setting."""
-    before, sign, _ = text.partition("=")
-    to, colon, _ = before.partition(":")
-    if not sign:
-        raise InputError(f'--set takes key=value or NAME:key=value, got "{text}"')
-    return (to, text[len(to) + 1 :]) if colon else ("", text)
-
-
-def _attempt(fit: Fit) -> tuple[str, str]:
-    """What was fitted, and why it failed ("" if it did not)."""
+def _attempt(_: None, fit: Fit) -> str:
+    """What was fitted."""
     start = time.perf_counter()
+    fit.run()
+    return f"{time.perf_counter() - start:.0f} s"
+
+
+def _one_by_one(fits: Sequence[Fit]) -> Iterable[tuple[Fit, Outcome]]:
+    """Run fits in this process."""
+    for fit in fits:
+        yield fit, call((_attempt, None), fit)
+
+
+def _side_by_side(fits: Sequence[Fit], jobs: int) -> Iterable[tuple[Fit, Outcome]]:
+    """Run each fit in a process of its own with one thread; yield as they end."""
+    waiting, num_running = iter(fits), 0
+    executor = Processes(_attempt, None, jobs)
     try:
-        fit.run()
-        error = ""
-    except InputError as refusal:
-        error = str(refusal)
-    return f"{fit.name} {fit.part} {time.perf_counter() - start:.0f} s", error
-
-
-def _side_by_side(fits: Sequence[Fit], jobs: int) -> Iterable[tuple[str, str]]:
-    """Run fits in new processes of one thread each; yield as they end."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # LightGBM reads it when the new process loads it
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    with pool:
-        futures: list[Future[tuple[str, str]]] = [pool.submit(_attempt, fit) for fit in fits]
-        for future in as_completed(futures):
-            yield future.result()
-
-
-def _start_worker() -> None:
-    """One thread, and an end together with the parent, even if that is killed."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+        while True:
+            for fit in islice(waiting, executor.slots - num_running):
+                executor.submit(fit, fit)
+                num_running += 1
+            if num_running == 0:
+                return
+            fit, outcome = executor.wait()
+            assert isinstance(fit, Fit)
+            num_running -= 1
+            yield fit, outcome
+    finally:
+        executor.close()

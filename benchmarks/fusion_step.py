@@ -1,12 +1,14 @@
 """What one mixture-of-experts layer costs: forward and backward, against the matmul bound.
 
-    OMP_NUM_THREADS=2 python benchmarks/fusion_step.py [--json] [--rounds 3]
+    OMP_NUM_THREADS=2 python benchmarks/fusion_step.py [--json] [--rounds 3] [--widths 256,512,1024]
 
 Setting (method section 6): 4,096 patients x 20 modalities, 6 observed on average, width 128,
 16 experts, top-2, hidden 512, float32. The bound is the time that the needed multiplications take
 at the matmul peak measured in the same run: chosen pairs of observed tokens, two layers, one
 forward and two backward products. For the soft form they are one slot per patient and expert.
 On a machine shared with other work set OMP_WAIT_POLICY=passive, or threads spin at each barrier.
+
+--widths adds GroupMoE at other widths with hidden 4 D, 512 patients, and its share of the peak.
 
 B patients, M modalities, T tokens, D width, E experts, K experts per token, P pairs.
 """
@@ -161,9 +163,36 @@ class Result:
     peak_gflops: float
     seconds: dict[str, float]
     ratio: dict[str, float]
+    share_of_peak: dict[str, float]
 
 
-def measure(rounds: int) -> Result:
+def summed(moe: GroupMoE, packing: Packing, context: GroupContext, x_TD: Tensor) -> Tensor:
+    """Run the layer; its penalty is added, so that it has a gradient as well."""
+    return torch.add(*moe(x_TD, packing, context))
+
+
+def shares_of_peak(widths: list[int], rounds: int) -> dict[str, float]:
+    """Measure the multiplications that GroupMoE needs per second, as a share of the peak."""
+    shares = {}
+    for width in widths:
+        present_BM = torch.rand(512, M) < OBSERVED / M
+        context = GroupContext.from_batch(present_BM, torch.full((512,), -1))
+        packing = Packing.of(present_BM.nonzero()[:, 0])
+        config = replace(CONFIG, hidden=4 * width)
+        counts_G = torch.ones(NUM_GROUPS, dtype=torch.int64)
+        moe = GroupMoE(width, config, num_modalities=M, counts_G=counts_G)
+        x_TD = torch.randn(len(packing.owner_T), width)
+        contender = Contender(partial(summed, moe, packing, context), x_TD)
+        peak, seconds = 0.0, float("inf")
+        for _ in range(rounds + 1):
+            peak = max(peak, *(peak_flops() for _ in range(3)))
+            seconds = min(seconds, step_seconds(contender))
+        flops = len(x_TD) * config.top_k * 3 * 2 * 2 * width * config.hidden
+        shares[str(width)] = flops / seconds / peak
+    return shares
+
+
+def measure(rounds: int, widths: list[int]) -> Result:
     """Time every contender, best of ``rounds`` after a warm-up, peaks measured in between."""
     torch.manual_seed(0)
     cohort = draw_cohort()
@@ -184,6 +213,7 @@ def measure(rounds: int) -> Result:
         peak_gflops=max(peaks) / 1e9,
         seconds=seconds,
         ratio={name: seconds[name] * max(peaks) / (pairs[name] * flops) for name in contenders},
+        share_of_peak=shares_of_peak(widths, rounds),
     )
 
 
@@ -192,8 +222,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of one mixture-of-experts layer.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=3, help="timed passes of each, best counts")
+    parser.add_argument("--widths", default="", help="widths of the share of peak, by commas")
     arguments = parser.parse_args()
-    result = measure(arguments.rounds)
+    widths = [int(width) for width in arguments.widths.split(",") if width]
+    result = measure(arguments.rounds, widths)
     if arguments.json:
         print(json.dumps(asdict(result)))
         return
@@ -202,6 +234,8 @@ def main() -> None:
     )
     for name, ratio in result.ratio.items():
         print(f"{name:40s} {result.seconds[name]:8.3f} s {ratio:6.1f} x bound")
+    for width, share in result.share_of_peak.items():
+        print(f"GroupMoE at width {width}: {share:.0%} of the peak")
 
 
 if __name__ == "__main__":

@@ -41,19 +41,14 @@ from benchmarks.common import (
     Fit,
     at_least,
     base_parser,
-    check_sets,
-    chosen,
     complete,
     exit_status,
-    figure,
-    incomplete_text,
-    markdown_table,
     run_fits,
     seconds_per_fit,
-    settings_for,
-    without_seed,
 )
-from benchmarks.support2 import cross_validation
+from remind.benchmark.contenders import check_sets, chosen, settings_for, without_seed
+from remind.benchmark.splits import cross_validation
+from remind.benchmark.tables import figure, incomplete_text, markdown_table
 from remind.cohort import Cohort, cohort_from_frame, spec_from_dict
 from remind.errors import InputError
 from remind.evaluation import METRICS, compare

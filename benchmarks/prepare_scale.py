@@ -30,8 +30,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.common import exit_status, figure, markdown_table
+from benchmarks.common import exit_status
 from benchmarks.prepare_scale_files import write_release
+from remind.benchmark.tables import figure, markdown_table
 from remind.errors import InputError
 from remind.sources.mimic_iv.quantities import items, load_rules
 

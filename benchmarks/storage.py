@@ -27,7 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common import at_least, exit_status, figure, markdown_table
+from benchmarks.common import at_least, exit_status
+from remind.benchmark.tables import figure, markdown_table
 
 SMALL = ("epochs=1", "batch_size=4096", "width=32", "hidden=32", "members=2", "experts=4")
 ROW_GROUP = 1 << 17

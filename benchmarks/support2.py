@@ -23,32 +23,31 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from benchmarks.common import (
     Fit,
     at_least,
     base_parser,
-    check_sets,
-    chosen,
     complete,
     exit_status,
-    figure,
-    incomplete_text,
-    markdown_table,
     run_fits,
     seconds_per_fit,
-    settings_for,
-    without_seed,
 )
-from remind.cohort import Cohort, Groups
-from remind.errors import InputError
+from remind.benchmark.contenders import check_sets, chosen, settings_for, without_seed
+from remind.benchmark.splits import (
+    block_of_size,
+    cross_validation,
+    parse_edges,
+    size_blocks,
+    size_of_combination,
+)
+from remind.benchmark.tables import figure, incomplete_text, markdown_table
+from remind.cohort import Cohort
 from remind.evaluation import METRICS, compare
 from remind.evaluation.predictions import label_of, prob_of
 from remind.methods import METHODS
@@ -57,31 +56,6 @@ from remind.sources import open_cohort
 SHOWN = {"auroc": "AUROC", "accuracy": "accuracy", "f1": "F1", "log_loss": "log loss"}
 COMPARED = ("auroc", "log_loss")
 SUBJECT = "default"
-
-
-def assign_folds(cohort: Cohort, rows: np.ndarray, num: int, seed: int) -> np.ndarray:
-    """Fold 0..num-1 of each of some rows: stratified by label, persons together."""
-    assert cohort.label_N is not None
-    is_grouped = cohort.spec.cohort.group_by is not None
-    kind = StratifiedGroupKFold if is_grouped else StratifiedKFold
-    splitter = kind(num, shuffle=True, random_state=seed)
-    fold_N = np.empty(len(rows), dtype=np.int64)
-    person = pd.factorize(cohort.person[rows])[0] if is_grouped else None
-    for fold, (_, held_out) in enumerate(splitter.split(rows, cohort.label_N[rows], person)):
-        fold_N[held_out] = fold
-    return fold_N
-
-
-def cross_validation(cohort: Cohort, num_folds: int, seed: int) -> list[Cohort]:
-    """The cohort with the splits of each fold: it is "test", a tenth of the others is "val"."""
-    fold_N = assign_folds(cohort, np.arange(len(cohort)), num_folds, seed)
-    folds = []
-    for fold in range(num_folds):
-        split = np.where(fold_N == fold, "test", "train")
-        rest = np.flatnonzero(fold_N != fold)
-        split[rest[assign_folds(cohort, rest, 10, seed) == 0]] = "val"
-        folds.append(replace(cohort, split=split))
-    return folds
 
 
 def plan(
@@ -110,16 +84,6 @@ def plan(
         for number, fold in enumerate(cross_validation(cohort, folds, seed))
         for name in methods
     ]
-
-
-def size_blocks(cohort: Cohort, edges: Sequence[int]) -> tuple[list[str], pd.Series]:
-    """Names of the blocks, most common combinations first, and the block of each id."""
-    groups = Groups.fit(cohort.present_NM, cohort.spec.modality_names)
-    size_N = groups.n_train(cohort.present_NM)
-    between = [f"{low}–{high - 1}" for low, high in pairwise(edges)]
-    names = [f"< {edges[0]}", *between, f"≥ {edges[-1]}"]
-    block_N = np.array(names)[np.searchsorted(edges, size_N, side="right")]
-    return names[::-1], pd.Series(block_N, index=cohort.ids)
 
 
 def measure(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -158,17 +122,22 @@ def report(
     num_boot: int,
 ) -> dict[str, Any]:
     """Everything that is shown, of the methods that are complete."""
-    names, block_of = size_blocks(cohort, edges)
+    size_N = size_of_combination(cohort, cohort.present_NM)
+    block_of = pd.Series(block_of_size(size_N, edges), index=cohort.ids)
     frames, incomplete = complete(fits)
     frames = {
         name: frame.assign(block=block_of.loc[frame["id"]].to_numpy())
         for name, frame in frames.items()
     }
+    names = size_blocks(edges)[::-1]
     return {
         "cohort": cohort.spec.cohort.name,
         "fingerprint": cohort.fingerprint,
         "methods": {
-            name: {"seconds_per_fit": seconds_per_fit(frame), "blocks": measure(frame, names)}
+            name: {
+                "seconds_per_fit": seconds_per_fit(frame),
+                "blocks": measure(frame, names),
+            }
             for name, frame in frames.items()
         },
         "default_minus": differences(frames, references, num_boot),
@@ -227,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **report(
             cohort,
             fits,
-            edges=_edges(arguments.edges),
+            edges=parse_edges(arguments.edges),
             references=references,
             num_boot=arguments.num_boot,
         ),
@@ -246,13 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", help="what default is compared with (all the others)")
     parser.add_argument("--num-boot", type=at_least(1), default=1000, help="bootstrap resamples")
     return parser
-
-
-def _edges(text: str) -> list[int]:
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise InputError(f'--edges takes whole numbers with commas, such as 50,200, got "{text}"')
-    return sorted({int(part) for part in parts})
 
 
 def _mean(frame: pd.DataFrame, metric: str) -> float | None:

@@ -35,18 +35,13 @@ from benchmarks.common import (
     Fit,
     at_least,
     base_parser,
-    check_sets,
-    chosen,
     complete,
     exit_status,
-    figure,
-    incomplete_text,
-    markdown_table,
     run_fits,
     seconds_per_fit,
-    settings_for,
-    without_seed,
 )
+from remind.benchmark.contenders import check_sets, chosen, settings_for, without_seed
+from remind.benchmark.tables import figure, incomplete_text, markdown_table
 from remind.cohort import BAND_NAMES
 from remind.errors import InputError
 from remind.evaluation.predictions import prob_of

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import claims, common, support2, synthetic
-from benchmarks.common import settings_for
+from remind.benchmark.contenders import check_sets, settings_for
 from remind.cohort import Cohort, read_cohort
 from remind.errors import InputError
 from remind.methods import METHODS
@@ -158,4 +158,4 @@ def test_settings_reach_whom_they_are_for() -> None:
     assert settings_for("none+erm", base, sets).model.hidden == 8
     assert settings_for("default+erm", base, sets).train.epochs == 3  # pyright: ignore
     with pytest.raises(InputError, match='is for "lightbgm", which does not take part; did you'):
-        common.check_sets(["lightbgm:trees=3"], ["lightgbm", "tabm"])
+        check_sets(["lightbgm:trees=3"], ["lightgbm", "tabm"])

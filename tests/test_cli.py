@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from remind.cli import main
+from remind.cli import fit, main
+from remind.methods import METHODS
 from tests.cohort.make import small_frame, write_cohort
 
 QUICK = ["--set", "epochs=2", "--set", "width=16", "--set", "members=2", "--set", "hidden=16"]
@@ -160,3 +162,9 @@ def test_wrong_input_gets_one_sentence_and_writes_nothing(
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_the_command_line_names_every_method() -> None:
+    """By hand, since importing them would import torch before any command begins."""
+    option = get_type_hints(fit, include_extras=True)["method"].__metadata__[0]
+    assert sorted(option.help.split(", ")) == sorted(METHODS)

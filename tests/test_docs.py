@@ -1,22 +1,29 @@
 """What the README and the examples show works as it stands there."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from remind.cli import main
 from remind.cohort import load_spec
+from tests.benchmark.make import inline
+from tests.cohort.make import write_cohort
 
 ROOT = Path(__file__).parents[1]
+QUICK = ["--set", "lightgbm:trees=3", "--num-boot", "10", "--edges", "5,20"]
+SMALL = ["--set", "transformer:epochs=1", "--set", "transformer:width=8"]
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of a language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(language: str, document: str = "README.md") -> list[str]:
+    """The code blocks of a language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -45,3 +52,30 @@ def test_the_examples_run(script: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_benchmarks_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, on a small cohort, with small models and in this process."""
+    cohort = write_cohort(tmp_path / "cohort", n=120)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("remind.benchmark.run.on_processes", lambda jobs: inline())
+    monkeypatch.setattr("remind.commands.benchmark.on_processes", lambda jobs: inline())
+    commands = blocks("sh", "docs/benchmark.md")
+    assert len(commands) == 4
+    for command in commands:
+        words = shlex.split(command.replace("support2", str(cohort)))
+        if "--report" in words or words[1] == "results":
+            words += QUICK[2:4]
+        else:
+            words += QUICK + (SMALL if "transformer" in command else [])
+            words += ["--set", "xgboost:trees=3"] if "xgboost" in command else []
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0, command
+    assert "transformer+erm" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "xgboost" in (tmp_path / "bench" / "results.csv").read_text(encoding="utf-8")
+    (code,) = blocks("python", "docs/benchmark.md")
+    names: dict[str, Any] = {}
+    exec(code.replace("support2", str(cohort)), names)
+    assert names["errors"] == []

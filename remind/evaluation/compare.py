@@ -117,7 +117,7 @@ def _differences(
     for name in metrics:
         value_R = np.concatenate([chunk[name] for chunk in chunks])
         value_R = centered(name, value_R, point[name]["difference"])
-        result[name] = {**point[name], "ci": interval(value_R, level), "p": _p_value(value_R)}
+        result[name] = {**point[name], "ci": interval(value_R, level), "p": p_value(value_R)}
     return result
 
 
@@ -128,12 +128,13 @@ def _point(pair: _Pair, name: str) -> dict[str, float | None]:
         side: [METRICS[name](pair.label_N[rows], prob_NC[rows]) for rows in seeds]
         for side, prob_NC in (("reference", pair.reference_NC), ("other", pair.other_NC))
     }
-    means = {side: _mean_if_all(side_values) for side, side_values in values.items()}
+    means = {side: mean_if_all(side_values) for side, side_values in values.items()}
     left, right = means["reference"], means["other"]
     return {**means, "difference": None if left is None or right is None else right - left}
 
 
-def _mean_if_all(values: Sequence[float | None]) -> float | None:
+def mean_if_all(values: Sequence[float | None]) -> float | None:
+    """The mean; None if a value is undefined."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if len(defined) == len(values) else None
 
@@ -149,7 +150,8 @@ def _resampled(pair: _Pair, name: str, weight_RN: np.ndarray) -> np.ndarray:
     return np.mean(differences, axis=0)
 
 
-def _p_value(difference_R: np.ndarray) -> float | None:
+def p_value(difference_R: np.ndarray) -> float | None:
+    """The two-sided p of resampled differences, see `compare`; None if too few are defined."""
     if not enough_defined(difference_R):
         return None
     defined_R = difference_R[~np.isnan(difference_R)]

@@ -1,0 +1,225 @@
+"""The report of a benchmark's folder: everything that is shown, and the files that show it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from remind.benchmark import tables
+from remind.benchmark.config import BenchmarkConfig
+from remind.benchmark.fitting import COSTS
+from remind.benchmark.folder import BenchmarkFolder
+from remind.benchmark.ranks import draw, ranks
+from remind.benchmark.splits import block_of_size, size_blocks
+from remind.benchmark.statistics import (
+    LEVEL,
+    Measured,
+    bootstrap_seed,
+    figures,
+    make_panel,
+    measure,
+)
+from remind.benchmark.work import Work, places
+from remind.errors import InputError, did_you_mean
+from remind.evaluation.predictions import PROB, write_whole
+from remind.training.files import write_json, write_text
+
+METRICS_SHOWN = ("auroc", "log_loss")
+PREDICTIONS = "predictions.parquet"
+RESULTS = "results"
+PICTURE = "cd.svg"
+COLUMNS = (
+    "method",
+    "objective",
+    "contender",
+    "seed",
+    "fold",
+    "split",
+    "id",
+    "person",
+    "label",
+    "group",
+    "n_train",
+    "band",
+    "size",
+    "block",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """What a folder holds.
+
+    Args:
+        config: of the benchmark.
+        frames: complete contenders' predictions, with the column "block".
+        costs: mean over their fits, and what the search took.
+        params: what the search of each found, by place.
+        incomplete: other contenders -> [fits there, fits needed].
+        num_patients: patients predicted.
+    """
+
+    config: BenchmarkConfig
+    frames: dict[str, pd.DataFrame]
+    costs: dict[str, dict[str, float | None]]
+    params: dict[str, dict[str, Any]]
+    incomplete: dict[str, list[int]]
+
+    def measured(self, metrics: Sequence[str], num_boot: int) -> Measured:
+        """Figures of the complete contenders, with replicates."""
+        names = size_blocks(self.config.edges)[::-1]
+        panel = make_panel(self.frames, names)
+        seed = bootstrap_seed(self.config.cohort.fingerprint)
+        return measure(panel, metrics, num_boot=num_boot, seed=seed)
+
+
+def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loaded:
+    """Read what is there.
+
+    Args:
+        folder: of a benchmark.
+        edges: of the blocks; those it was run with if None.
+
+    Raises:
+        InputError: it is no folder of a benchmark, or a file is damaged.
+    """
+    config = folder.config()
+    config = config if edges is None else replace(config, edges=edges)
+    work = Work(config, list(config.contenders), folder)
+    loaded = Loaded(config=config, frames={}, costs={}, params={}, incomplete={})
+    for name in config.contenders:
+        files = [work.file(name, place) for place in places(config)]
+        kept = [file for file in files if file is not None and file.is_file()]
+        if len(kept) < len(files):
+            loaded.incomplete[name] = [len(kept), len(files)]
+            continue
+        read = [folder.read_fit(file) for file in kept]
+        frame = pd.concat([frame for frame, _ in read], ignore_index=True)
+        block = block_of_size(frame["size"].to_numpy(), config.edges)
+        loaded.frames[name] = frame.assign(block=block)
+        own = {place: search for (n, place), search in work.searches.items() if n == name}
+        trials = [trial for search in own.values() for trial in search.trials]
+        loaded.costs[name] = {
+            **{key: _mean([cost[key] for _, cost in read]) for key in COSTS},
+            "trials": len(trials),
+            "search_seconds": sum(trial.seconds for trial in trials),
+        }
+        if trials:
+            loaded.params[name] = {place.part: dict(s.params or {}) for place, s in own.items()}
+    return loaded
+
+
+def make_report(
+    path: str | Path,
+    *,
+    reference: str | None = None,
+    metrics: Sequence[str] = METRICS_SHOWN,
+    edges: tuple[int, ...] | None = None,
+    num_boot: int = 1000,
+) -> dict[str, Any]:
+    """Judge what a folder holds and write the report's files into it.
+
+    Args:
+        path: the folder.
+        reference: a contender, or the method of one; the first complete one if None, or if it is
+            not complete yet.
+        metrics: names; contenders are ranked by the first.
+        edges: sizes that cut the blocks; those it was run with if None.
+        num_boot: resamples of persons.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        InputError: it is no folder of a benchmark, or the reference does not take part.
+    """
+    folder = BenchmarkFolder(path)
+    loaded = load(folder, edges)
+    config = loaded.config
+    if reference is not None:
+        reference = find_contender(reference, config.contenders)
+    result: dict[str, Any] = {
+        "cohort": config.to_dict()["cohort"],
+        "commands": list(config.commands),
+        **{key: getattr(config, key) for key in ("split", "folds", "seeds", "budget", "tune")},
+        "edges": list(config.edges),
+        "metrics": list(metrics),
+        "bootstrap": {"unit": "person", "num_boot": num_boot, "level": LEVEL},
+        "reference": None,
+        "blocks": {},
+        "ranks": None,
+        "cost": loaded.costs,
+        "found": loaded.params,
+        "incomplete": loaded.incomplete,
+    }
+    if not loaded.frames:
+        return result
+    result["reference"] = reference if reference in loaded.frames else next(iter(loaded.frames))
+    by_block = figures(loaded.measured(metrics, num_boot), result["reference"])
+    num = count_patients(loaded)
+    result["blocks"] = {
+        name: {"n": num[name], "contenders": values} for name, values in by_block.items()
+    }
+    result["ranks"] = ranks(loaded.frames, metrics[0])
+    write_files(folder.path, loaded, result)
+    return result
+
+
+def find_contender(name: str, known: Mapping[str, Any]) -> str:
+    """A contender by its name, or by its method if that has one objective only.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    if name in known:
+        return name
+    own = [contender for contender in known if contender.partition("+")[0] == name]
+    if len(own) == 1:
+        return own[0]
+    if own:
+        raise InputError(f'"{name}" could be {" or ".join(own)}: name one of them')
+    near = did_you_mean(name, known) or f" (there are {', '.join(known)})"
+    raise InputError(f'no contender "{name}"{near}')
+
+
+def count_patients(loaded: Loaded) -> dict[str, int]:
+    """Block -> distinct patients."""
+    names = size_blocks(loaded.config.edges)
+    panel = make_panel(dict(list(loaded.frames.items())[:1]), names)
+    return {name: len(np.unique(panel.ids[rows])) for name, rows in panel.blocks.items()}
+
+
+def write_files(path: Path, loaded: Loaded, result: dict[str, Any]) -> None:
+    """Write predictions.parquet, results.json, .md, .csv, .tex, cost.csv and cd.svg."""
+    frame = tidy(loaded)
+    write_whole(path / PREDICTIONS, lambda file: frame.to_parquet(file, index=False))
+    if result["ranks"]:
+        draw(result["ranks"], path / PICTURE)
+    else:
+        (path / PICTURE).unlink(missing_ok=True)
+    write_json(path / f"{RESULTS}.json", result)
+    write_text(path / f"{RESULTS}.md", tables.markdown(result))
+    write_text(path / f"{RESULTS}.csv", tables.csv(result))
+    write_text(path / f"{RESULTS}.tex", tables.latex(result))
+    write_text(path / "cost.csv", tables.cost_csv(result))
+
+
+def tidy(loaded: Loaded) -> pd.DataFrame:
+    """A row per contender, seed, fold and patient (and modality that is gone, if any is)."""
+    frames = []
+    for name, frame in loaded.frames.items():
+        about = loaded.config.contenders[name]
+        frames.append(
+            frame.assign(contender=name, method=about["method"], objective=about["objective"])
+        )
+    together = pd.concat(frames, ignore_index=True)
+    probabilities = [column for column in together if str(column).startswith(PROB)]
+    return together.loc[:, [*COLUMNS[:9], *probabilities, *COLUMNS[9:]]]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if len(defined) == len(values) else None

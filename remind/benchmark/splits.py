@@ -1,0 +1,217 @@
+"""How patients are dealt into training, validation and test, fold by fold.
+
+- cross-validation: stratified by label; each patient is in the test of one fold;
+- combinations: whole combinations of modalities are dealt, so that no test patient's combination
+  was seen in training; each fold holds common and rare ones;
+- shifted: the folds of cross-validation, and in test a modality is gone, as when a hospital stops
+  a test (`shifted`).
+
+In each, a stratified tenth of the others is the validation split. Persons stay together.
+"""
+
+# N patients, M modalities, G combinations, K folds
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from remind.cohort import Cohort, Groups
+from remind.errors import InputError, did_you_mean
+
+KINDS = ("cross-validation", "combinations", "shifted")
+NUM_SHIFTED = 3
+UNUSED = "unused"
+"""The split of a row that neither trains nor tests: another row of its person is in the test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """Which folds are made of a cohort.
+
+    Args:
+        kind: of `KINDS`.
+        hidden: modalities that are gone in test, one at a time; only for "shifted".
+    """
+
+    kind: str = "cross-validation"
+    hidden: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{','.join(self.hidden)}" if self.hidden else self.kind
+
+    def folds(self, cohort: Cohort, num: int, seed: int) -> list[Cohort]:
+        """The cohort with the splits of each fold.
+
+        Raises:
+            InputError: there are too few patients or combinations for so many folds.
+        """
+        if self.kind == "combinations":
+            return leave_combinations_out(cohort, num, seed)
+        return cross_validation(cohort, num, seed)
+
+    def tests(self, cohort: Cohort) -> dict[str, Cohort]:
+        """The patients to predict in a fold, by the name of the split that they are shown under."""
+        test = cohort.select(cohort.rows("test"))
+        if self.kind != "shifted":
+            return {"test": test}
+        return {f"test without {name}": shifted(test, name) for name in self.hidden}
+
+
+def parse_split(text: str, cohort: Cohort) -> SplitPlan:
+    """Read "cross-validation", "combinations", "shifted" or "shifted:MODALITY,…".
+
+    Without a modality, the three that are observed most often are taken.
+
+    Raises:
+        InputError: no such split or modality.
+    """
+    kind, _, names = text.partition(":")
+    if kind not in KINDS:
+        near = did_you_mean(kind, KINDS)
+        raise InputError(f'no split "{kind}"{near} (there are {", ".join(KINDS)})')
+    if kind != "shifted":
+        if names:
+            raise InputError(f'the split "{kind}" names no modality, got "{names}": leave it out')
+        return SplitPlan(kind=kind)
+    known = cohort.spec.modality_names
+    hidden = [name.strip() for name in names.split(",") if name.strip()]
+    for name in hidden:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise InputError(f'--split: no modality "{name}"{near} (there are {", ".join(known)})')
+    return SplitPlan(kind=kind, hidden=tuple(dict.fromkeys(hidden)) or most_observed(cohort))
+
+
+def most_observed(cohort: Cohort) -> tuple[str, ...]:
+    """The modalities observed in most patients, up to three; of equal ones the first named."""
+    order_M = np.argsort(-cohort.present_NM.sum(axis=0), kind="stable")
+    return tuple(cohort.spec.modality_names[m] for m in order_M[:NUM_SHIFTED])
+
+
+def assign_folds(cohort: Cohort, rows: np.ndarray, num: int, seed: int) -> np.ndarray:
+    """Fold 0..num-1 of each of some rows: stratified by label, persons together.
+
+    Raises:
+        InputError: no class has so many rows.
+    """
+    assert cohort.label_N is not None
+    if np.bincount(cohort.label_N[rows]).max() < num:
+        raise InputError(
+            f'the cohort "{cohort.spec.cohort.name}" is too small: none of its classes has {num} '
+            f"of the {len(rows)} patients that are dealt into {num} parts"
+        )
+    is_grouped = cohort.spec.cohort.group_by is not None
+    kind = StratifiedGroupKFold if is_grouped else StratifiedKFold
+    splitter = kind(num, shuffle=True, random_state=seed)
+    fold_N = np.empty(len(rows), dtype=np.int64)
+    person = pd.factorize(cohort.person[rows])[0] if is_grouped else None
+    with warnings.catch_warnings():
+        # A class rarer than the folds is dealt as far as it goes.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for fold, (_, held_out) in enumerate(splitter.split(rows, cohort.label_N[rows], person)):
+            fold_N[held_out] = fold
+    return fold_N
+
+
+def cross_validation(cohort: Cohort, num_folds: int, seed: int) -> list[Cohort]:
+    """The cohort with the splits of each fold: it is "test", a tenth of the others is "val"."""
+    return _folds(cohort, assign_folds(cohort, np.arange(len(cohort)), num_folds, seed), seed)
+
+
+def leave_combinations_out(cohort: Cohort, num_folds: int, seed: int) -> list[Cohort]:
+    """The cohort with the splits of each fold, in which whole combinations are "test".
+
+    Combinations in the order of their size are taken `num_folds` at a time, and each of these goes
+    to another fold at random, so that common and rare ones are in all.
+
+    Raises:
+        InputError: there are fewer combinations than folds.
+    """
+    groups = Groups.fit(cohort.present_NM, cohort.spec.modality_names)
+    if len(groups) < num_folds:
+        raise InputError(
+            f'the cohort "{cohort.spec.cohort.name}" has {len(groups)} combinations of modalities, '
+            f"too few to leave them out in {num_folds} folds: ask for fewer folds"
+        )
+    rng = np.random.default_rng([seed, *b"combinations"])
+    num_rounds = -(-len(groups) // num_folds)
+    dealt_RK = rng.permuted(np.tile(np.arange(num_folds), (num_rounds, 1)), axis=1)
+    fold_G = dealt_RK.ravel()[: len(groups)]
+    return _folds(cohort, fold_G[groups.ids(cohort.present_NM)], seed)
+
+
+def shifted(test: Cohort, name: str) -> Cohort:
+    """The patients in whom a modality was observed beside others, as if it had not been.
+
+    Raises:
+        InputError: there is no such patient.
+    """
+    m = test.spec.modality_names.index(name)
+    rows = np.flatnonzero(test.present_NM[:, m] & (test.present_NM.sum(axis=1) > 1))
+    if len(rows) == 0:
+        raise InputError(f'no test patient is observed in "{name}" and in something else')
+    patients = test.select(rows)
+    present_NM = patients.present_NM.copy()
+    present_NM[:, m] = False
+    return replace(patients, present_NM=present_NM)
+
+
+def size_blocks(edges: Sequence[int]) -> list[str]:
+    """Names of the blocks that sizes of combinations are cut into, smallest first."""
+    between = [f"{low}–{high - 1}" for low, high in pairwise(edges)]
+    return [f"< {edges[0]}", *between, f"≥ {edges[-1]}"]
+
+
+def block_of_size(size_N: np.ndarray, edges: Sequence[int]) -> np.ndarray:
+    """The name of each size's block."""
+    return np.array(size_blocks(edges))[np.searchsorted(edges, size_N, side="right")]
+
+
+def size_of_combination(cohort: Cohort, present_NM: np.ndarray) -> np.ndarray:
+    """Patients of the whole cohort that are observed in the same modalities, int64 (N,)."""
+    groups = Groups.fit(cohort.present_NM, cohort.spec.modality_names)
+    return groups.n_train(present_NM)
+
+
+def parse_edges(text: str) -> tuple[int, ...]:
+    """Sizes with commas.
+
+    Raises:
+        InputError: they are no whole numbers.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise InputError(f'--edges takes whole numbers with commas, such as 50,200, got "{text}"')
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _folds(cohort: Cohort, fold_N: np.ndarray, seed: int) -> list[Cohort]:
+    """Each fold as "test", and a stratified tenth of the others as "val"."""
+    person_N = pd.factorize(cohort.person)[0]
+    folds = []
+    for fold in range(int(fold_N.max()) + 1):
+        is_test_N = fold_N == fold
+        split = np.where(is_test_N, "test", "train").astype("<U6")
+        is_tested_N = np.isin(person_N, person_N[is_test_N])
+        split[is_tested_N & ~is_test_N] = UNUSED
+        rest = np.flatnonzero(~is_tested_N)
+        split[rest[assign_folds(cohort, rest, 10, seed) == 0]] = "val"
+        _check_classes(cohort, split)
+        folds.append(replace(cohort, split=split))
+    return folds
+
+
+def _check_classes(cohort: Cohort, split: np.ndarray) -> None:
+    assert cohort.label_N is not None
+    missing = set(cohort.label_N.tolist()) - set(cohort.label_N[split == "train"].tolist())
+    if missing:
+        name = cohort.classes[min(missing)]
+        raise InputError(
+            f'a fold of the cohort "{cohort.spec.cohort.name}" has no training patient of the '
+            f'class "{name}": ask for other folds'
+        )

@@ -1,0 +1,248 @@
+"""Contenders on the same patients: figures, paired differences, and Holm's adjustment.
+
+A metric is computed per seed on all folds together and averaged over seeds. Persons are resampled,
+the same ones for every contender and seed, so differences are paired; conventions and p-values are
+those of `remind.evaluation.compare`. The replicates are kept: means of them over cohorts are the
+replicates of the mean (`pooled`). No torch here.
+"""
+
+# N rows (a patient under a seed and a shift), n of a block, A of a seed, R resamples, C classes
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from remind.errors import InputError, did_you_mean
+from remind.evaluation.bootstrap import (
+    MIN_PERSONS,
+    centered,
+    interval,
+    person_codes,
+    resamples,
+)
+from remind.evaluation.compare import mean_if_all, p_value
+from remind.evaluation.metrics import METRICS
+from remind.evaluation.predictions import label_of, prob_of
+from remind.evaluation.weighted import WEIGHTED
+
+ALL, UNSEEN = "all", "unseen"
+KEYS = ["seed", "split", "id"]
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
+TITLES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "f1_macro": "macro F1", "ece": "ECE"}
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """Contenders' predictions, row by row of the same patients.
+
+    Args:
+        ids: (N,) of patients.
+        label_N: true classes.
+        person_N, seed_N: whose row it is, and under which seed.
+        probs: contender -> (N, C).
+        blocks: name -> rows.
+    """
+
+    ids: np.ndarray
+    label_N: np.ndarray
+    person_N: np.ndarray
+    seed_N: np.ndarray
+    probs: dict[str, np.ndarray]
+    blocks: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replicates:
+    """A metric of a contender in a block.
+
+    Args:
+        point: mean over seeds; None if it is undefined.
+        value_R: the same in each resample, NaN where undefined; None with too few persons.
+    """
+
+    point: float | None
+    value_R: np.ndarray | None
+
+    def minus(self, other: "Replicates", metric: str) -> "Replicates":
+        """The paired difference."""
+        if self.point is None or other.point is None:
+            return Replicates(point=None, value_R=None)
+        point = self.point - other.point
+        if self.value_R is None or other.value_R is None:
+            return Replicates(point=point, value_R=None)
+        return Replicates(
+            point=point, value_R=centered(metric, self.value_R - other.value_R, point)
+        )
+
+    @property
+    def ci(self) -> list[float] | None:
+        """The 95% interval."""
+        return None if self.value_R is None else interval(self.value_R, LEVEL)
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided, of being 0."""
+        return None if self.value_R is None else p_value(self.value_R)
+
+
+Measured = dict[str, dict[str, dict[str, Replicates]]]
+"""Block -> metric -> contender -> replicates."""
+
+
+def make_panel(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) -> Panel:
+    """The panel of complete contenders.
+
+    Args:
+        frames: contender -> predictions of all seeds and folds, with the column "block".
+        names: of the blocks by size, in the order to show them.
+
+    Raises:
+        InputError: the contenders were not predicted for the same patients.
+    """
+    ordered = {name: frame.sort_values(KEYS, ignore_index=True) for name, frame in frames.items()}
+    first_name, first = next(iter(ordered.items()))
+    for name, frame in ordered.items():
+        if not frame[[*KEYS, "label"]].equals(first[[*KEYS, "label"]]):
+            raise InputError(f"{name} and {first_name} were not predicted for the same patients")
+    block = first["block"].to_numpy()
+    blocks = {ALL: np.arange(len(first))}
+    blocks |= {name: np.flatnonzero(block == name) for name in names}
+    blocks[UNSEEN] = np.flatnonzero(first["band"].to_numpy() == UNSEEN)
+    return Panel(
+        ids=first["id"].to_numpy(),
+        label_N=label_of(first),
+        person_N=first["person"].to_numpy(),
+        seed_N=first["seed"].to_numpy(),
+        probs={name: prob_of(frame) for name, frame in ordered.items()},
+        blocks={name: rows for name, rows in blocks.items() if len(rows)},
+    )
+
+
+def measure(panel: Panel, metrics: Sequence[str], *, num_boot: int, seed: int) -> Measured:
+    """Every metric of every contender in every block, with replicates.
+
+    Args:
+        panel: of contenders.
+        metrics: names out of `METRICS`.
+        num_boot: resamples of persons.
+        seed: of the resamples.
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise InputError(f'there is no metric "{name}"{did_you_mean(name, METRICS)}')
+    return {
+        name: _measure_block(panel, rows, metrics, num_boot, seed)
+        for name, rows in panel.blocks.items()
+    }
+
+
+def figures(measured: Measured, reference: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Block -> contender -> metric -> mean, ci, and what it has beyond the reference.
+
+    The latter is difference, difference_ci, p and p_holm, adjusted over the contenders of a block
+    and metric; the reference has None there.
+    """
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for block, by_metric in measured.items():
+        result[block] = {}
+        for metric, by_name in by_metric.items():
+            beyond = {
+                name: value.minus(by_name[reference], metric)
+                for name, value in by_name.items()
+                if name != reference
+            }
+            adjusted = holm({name: value.p for name, value in beyond.items()})
+            for name, value in by_name.items():
+                difference = beyond.get(name, Replicates(point=None, value_R=None))
+                result[block].setdefault(name, {})[metric] = {
+                    "mean": value.point,
+                    "ci": value.ci,
+                    "difference": difference.point,
+                    "difference_ci": difference.ci,
+                    "p": difference.p,
+                    "p_holm": adjusted.get(name),
+                }
+    return result
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """p-values adjusted so that the chance of any false finding is kept (Holm 1979).
+
+    The j-th smallest of k is multiplied by k - j + 1, and none is below one before it. What is
+    undefined stays so and does not count.
+    """
+    defined = sorted((p, name) for name, p in p_values.items() if p is not None)
+    adjusted: dict[str, float | None] = dict.fromkeys(p_values)
+    highest = 0.0
+    for position, (p, name) in enumerate(defined):
+        highest = max(highest, min(1.0, p * (len(defined) - position)))
+        adjusted[name] = highest
+    return adjusted
+
+
+def title(metric: str) -> str:
+    """A metric in words."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def is_better(metric: str, difference: float) -> bool:
+    """Whether a difference is to the good."""
+    return difference < 0 if metric in LOWER_IS_BETTER else difference > 0
+
+
+def bootstrap_seed(fingerprint: str) -> int:
+    """The seed of a cohort's resamples: those of two cohorts are drawn apart."""
+    return int(fingerprint[:8], 16)
+
+
+def _measure_block(
+    panel: Panel, rows: np.ndarray, metrics: Sequence[str], num_boot: int, seed: int
+) -> dict[str, dict[str, Replicates]]:
+    label_n, seed_n = panel.label_N[rows], panel.seed_N[rows]
+    by_seed = [np.flatnonzero(seed_n == value) for value in np.unique(seed_n)]
+    probs = {name: prob_NC[rows] for name, prob_NC in panel.probs.items()}
+    point = {
+        (metric, name): mean_if_all([METRICS[metric](label_n[at], prob_nC[at]) for at in by_seed])
+        for metric in metrics
+        for name, prob_nC in probs.items()
+    }
+    value_R = _resampled(panel.person_N[rows], label_n, probs, by_seed, list(point), num_boot, seed)
+    result: dict[str, dict[str, Replicates]] = {metric: {} for metric in metrics}
+    for (metric, name), value in point.items():
+        resampled = value_R.get((metric, name))
+        if resampled is not None:
+            resampled = centered(metric, resampled, value)
+        result[metric][name] = Replicates(point=value, value_R=resampled)
+    return result
+
+
+def _resampled(
+    person_n: np.ndarray,
+    label_n: np.ndarray,
+    probs: Mapping[str, np.ndarray],
+    by_seed: Sequence[np.ndarray],
+    wanted: Sequence[tuple[str, str]],
+    num_boot: int,
+    seed: int,
+) -> dict[tuple[str, str], np.ndarray]:
+    """(metric, contender) -> the metric in each resample, averaged over seeds (R,)."""
+    code_n, num_persons = person_codes(person_n)
+    if num_persons < MIN_PERSONS:
+        return {}
+    chunks: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in wanted}
+    for weight_Rn in resamples(code_n, num_persons, num_boot=num_boot, seed=seed):
+        weights = [weight_Rn[:, at] for at in by_seed]
+        for metric, name in wanted:
+            values = [
+                WEIGHTED[metric](label_n[at], probs[name][at], weight_RA)
+                for at, weight_RA in zip(by_seed, weights, strict=True)
+            ]
+            chunks[metric, name].append(np.mean(values, axis=0))
+    return {key: np.concatenate(parts) for key, parts in chunks.items()}

@@ -1,0 +1,246 @@
+"""The report of a benchmark as Markdown, CSV and LaTeX. What is undefined is "–", or empty."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from remind.benchmark.statistics import is_better, title
+
+UNDEFINED = "–"
+COST_TITLES = {
+    "parameters": "parameters",
+    "seconds": "training, s",
+    "microseconds": "inference, µs per patient",
+    "memory_mb": "peak memory, MB",
+    "trials": "trials",
+    "search_seconds": "search, s",
+}
+COST_DECIMALS = {"seconds": 1, "search_seconds": 0}
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """results.md: a table per block, ranks and cost."""
+    cohort = result["cohort"]
+    parts = [f"# {cohort['name']}, {result['split']}\n", setup(result)]
+    for block, values in result["blocks"].items():
+        parts.append(f"## {block_title(block)} (n = {values['n']:,})\n")
+        parts.append(block_table(result, values["contenders"]))
+    if result["blocks"]:
+        parts.append(_reading(result))
+    if result["ranks"]:
+        parts.append(_ranks(result["ranks"]))
+    if result["cost"]:
+        parts += ["## Cost\n", cost_table(result["cost"]), COST_NOTE]
+    if result["incomplete"]:
+        parts += ["## Not complete, and so not shown\n", incomplete_text(result["incomplete"])]
+    return "\n".join(parts)
+
+
+def setup(result: Mapping[str, Any]) -> str:
+    """What was done, and the commands that do it."""
+    budget = result["budget"]
+    per = "contender, on the first fold of seed 0" if result["tune"] == "once" else "fold"
+    tuning = f"{budget} trials per {per}" if budget > 1 else "defaults, no tuning"
+    commands = "".join(f"\n    {line}" for line in result["commands"])
+    return (
+        f"{result['cohort']['num_patients']:,} patients; split: {result['split']}; "
+        f"{result['folds']} folds x {result['seeds']} seeds; {tuning}.\n"
+        + (f"{commands}\n" if commands else "")
+    )
+
+
+def block_title(block: str) -> str:
+    """A block in words."""
+    if block == "all":
+        return "All patients"
+    if block == "unseen":
+        return "Combinations that training did not have"
+    return f"Combinations of {block} patients"
+
+
+def block_table(result: Mapping[str, Any], contenders: Mapping[str, Any]) -> str:
+    """A row per contender: means with intervals, differences to the reference, adjusted p."""
+    metrics, reference = result["metrics"], result["reference"]
+    header = ["contender", *(f"{title(metric)} [95%]" for metric in metrics)]
+    for metric in metrics:
+        header += [f"{title(metric)} − {reference} [95%]", "p (Holm)"]
+    rows = []
+    for name, values in contenders.items():
+        row = [name, *(with_interval(values[m]["mean"], values[m]["ci"]) for m in metrics)]
+        for metric in metrics:
+            value = values[metric]
+            row.append(with_interval(value["difference"], value["difference_ci"], sign=True))
+            row.append(p_text(value["p_holm"]))
+        rows.append(row)
+    return markdown_table(header, rows)
+
+
+def csv(result: Mapping[str, Any]) -> str:
+    """results.csv: a row per block, contender and metric."""
+    rows = []
+    for block, of_block in result["blocks"].items():
+        for name, by_metric in of_block["contenders"].items():
+            method, _, objective = name.partition("+")
+            for metric, value in by_metric.items():
+                low, high = value["ci"] or (None, None)
+                difference_low, difference_high = value["difference_ci"] or (None, None)
+                rows.append(
+                    {
+                        "block": block,
+                        "n": of_block["n"],
+                        "contender": name,
+                        "method": method,
+                        "objective": objective,
+                        "metric": metric,
+                        "mean": value["mean"],
+                        "low": low,
+                        "high": high,
+                        "reference": result["reference"],
+                        "difference": value["difference"],
+                        "difference_low": difference_low,
+                        "difference_high": difference_high,
+                        "p": value["p"],
+                        "p_holm": value["p_holm"],
+                    }
+                )
+    return _csv(rows)
+
+
+def cost_csv(result: Mapping[str, Any]) -> str:
+    """cost.csv: a row per contender."""
+    return _csv([{"contender": name, **values} for name, values in result["cost"].items()])
+
+
+def latex(result: Mapping[str, Any]) -> str:
+    """results.tex: one tabular of booktabs, the best mean of each block in bold."""
+    metrics = result["metrics"]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{l" + "rr" * len(metrics) + "}",
+        r"\toprule",
+        " & ".join(["", *(f"{_tex(title(m))} [95\\%] & difference [95\\%]" for m in metrics)])
+        + r" \\",
+    ]
+    for block, of_block in result["blocks"].items():
+        contenders = of_block["contenders"]
+        best = {m: _best(contenders, m) for m in metrics}
+        width = 1 + 2 * len(metrics)
+        words = f"{_tex(block_title(block))} ($n = {of_block['n']}$)"
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{words}}} \\"]
+        for name, values in contenders.items():
+            cells = [_tex(name)]
+            for metric in metrics:
+                value = values[metric]
+                mean = _tex(with_interval(value["mean"], value["ci"]))
+                difference = with_interval(value["difference"], value["difference_ci"], sign=True)
+                cells.append(rf"\textbf{{{mean}}}" if name in best[metric] else mean)
+                cells.append(_tex(difference) + _stars(value["p_holm"]))
+            lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    note = f"% difference to {result['reference']}; * p < 0.05, ** p < 0.01 after Holm"
+    return "\n".join([*lines, note]) + "\n"
+
+
+def cost_table(cost: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A row per contender."""
+    rows = [
+        [name, *(_count(values[key], COST_DECIMALS.get(key, 0)) for key in COST_TITLES)]
+        for name, values in cost.items()
+    ]
+    return markdown_table(["contender", *COST_TITLES.values()], rows)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """A table in Markdown whose first `left` columns are words and the others figures."""
+    ruler = ["---" if column < left else "--:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows)) + "\n"
+
+
+def figure(value: float | None, decimals: int = 4, *, sign: bool = False) -> str:
+    """A number for a table; what is undefined is "–"."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+
+
+def with_interval(value: float | None, ci: Sequence[float] | None, *, sign: bool = False) -> str:
+    """A figure and its interval, such as "+0.0123 [+0.0012, +0.0234]"."""
+    if ci is None or value is None:
+        return figure(value, sign=sign)
+    low, high = (figure(bound, sign=sign) for bound in ci)
+    return f"{figure(value, sign=sign)} [{low}, {high}]"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value, none below what is shown."""
+    if p is None:
+        return UNDEFINED
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def incomplete_text(incomplete: Mapping[str, Sequence[int]]) -> str:
+    """A line per contender that has not all its fits."""
+    return "".join(
+        f"{name}: not shown, {done} of {needed} fits are there\n"
+        for name, (done, needed) in incomplete.items()
+    )
+
+
+COST_NOTE = (
+    "Means over the fits. Parameters: trained numbers, or splits and leaves of trees. Inference: "
+    "all test patients at once. Peak memory: of the process of a fit, with Python, its libraries "
+    "and the cohort. One thread each; seconds depend on the machine and on what ran beside.\n"
+)
+
+
+def _reading(result: Mapping[str, Any]) -> str:
+    boot = result["bootstrap"]
+    return (
+        f"Mean over seeds; intervals of a bootstrap of persons ({boot['num_boot']} resamples), "
+        f"paired for the differences; p adjusted by Holm over the contenders of a table. Blocks by "
+        "the number of patients of the whole cohort that are observed in the same modalities.\n"
+    )
+
+
+def _ranks(result: Mapping[str, Any]) -> str:
+    rows = [[name, f"{rank:.2f}"] for name, rank in result["mean_ranks"].items()]
+    cliques = "; ".join(", ".join(names) for names in result["cliques"]) or "none"
+    return (
+        f"## Ranks\n\n{markdown_table(['contender', 'mean rank'], rows)}\n"
+        f"By {title(result['metric'])} over {result['num_folds']} folds: Friedman "
+        f"p {p_text(result['p'])}, critical difference {result['critical_difference']:.2f} "
+        f"(Nemenyi, 5%). Not told apart: {cliques}.\n\n![critical differences](cd.svg)\n"
+    )
+
+
+def _best(contenders: Mapping[str, Any], metric: str) -> set[str]:
+    """The contenders with the best mean as it is shown."""
+    means = {name: values[metric]["mean"] for name, values in contenders.items()}
+    defined = {name: value for name, value in means.items() if value is not None}
+    top = max(defined.values(), key=lambda v: v if is_better(metric, 1.0) else -v, default=None)
+    return {name for name, value in defined.items() if figure(value) == figure(top)}
+
+
+def _stars(p: float | None) -> str:
+    if p is None or p >= 0.05:
+        return ""
+    return "$^{**}$" if p < 0.01 else "$^{*}$"
+
+
+def _tex(text: str) -> str:
+    """Text for LaTeX."""
+    for sign, code in (("&", r"\&"), ("_", r"\_"), ("%", r"\%"), ("<", "$<$"), ("≥", r"$\geq$")):
+        text = text.replace(sign, code)
+    return text.replace("–", "--").replace("+0.", "$+$0.").replace("-0.", "$-$0.")
+
+
+def _count(value: float | None, decimals: int) -> str:
+    return UNDEFINED if value is None else f"{value:,.{decimals}f}"
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    pd.DataFrame(rows).to_csv(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,109 @@
+"""`remind benchmark` and `remind results` as a user runs them."""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from remind.cli import main
+from remind.commands import benchmark as command
+from tests.benchmark.make import inline
+from tests.cohort.make import write_cohort
+
+SMALL = ["--seeds", "1", "--folds", "2", "--edges", "5,20", "--num-boot", "20"]
+FAST = ["--set", "lightgbm:trees=4", "--set", "catboost:trees=4", "--set", "xgboost:trees=4"]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("cohort"), n=120)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "on_processes", lambda jobs: inline())
+
+
+def remind(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["remind", *(str(a) for a in arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "b"
+    words = ["--methods", "lightgbm,xgboost,catboost", *SMALL, *FAST, "--out", out]
+    assert remind(monkeypatch, "benchmark", cohort, *words, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["errors"] == []
+    assert set(shown["blocks"]["all"]["contenders"]) == {"lightgbm", "xgboost", "catboost"}
+    assert all(cost["parameters"] > 4 for cost in shown["cost"].values())
+    table = pd.read_csv(out / "results.csv")
+    row = table.query("block == 'all' and contender == 'xgboost' and metric == 'auroc'").iloc[0]
+    value = shown["blocks"]["all"]["contenders"]["xgboost"]["auroc"]
+    assert (row["mean"], row["difference"]) == (value["mean"], value["difference"])
+    assert (out / "results.tex").read_text().count(r"\midrule") == len(shown["blocks"])
+    assert (out / "cd.svg").read_text().startswith("<?xml")
+
+    assert remind(monkeypatch, "benchmark", "--out", out, "--report", "--num-boot", "20") == 0
+    text = capsys.readouterr().out
+    assert text.strip() == (out / "results.md").read_text().strip()
+    with (out / "benchmark.toml").open("rb") as file:
+        (line,) = tomllib.load(file)["commands"]
+    assert line in text
+    assert "--methods lightgbm,xgboost,catboost --split cross-validation --folds 2" in line
+
+    words = ["--out", out, "--report", "--edges", "9", "--num-boot", "20", "--json"]
+    assert remind(monkeypatch, "benchmark", *words) == 0
+    assert set(json.loads(capsys.readouterr().out)["blocks"]) <= {"all", "< 9", "≥ 9", "unseen"}
+
+    document = tmp_path / "results.md"
+    words = ["--out", document, "--subject", "catboost", "--num-boot", "20"]
+    assert remind(monkeypatch, "results", out, *words) == 0
+    assert f"remind results {out} --subject catboost" in document.read_text()
+    assert "## Where catboost does not lead" in document.read_text()
+
+
+WRONG = [
+    (["{cohort}", "--methods", "lihtgbm"], 'did you mean "lightgbm"'),
+    (["{cohort}", "--objectives", "emr"], 'no objective "emr"; did you mean "erm"'),
+    (["{cohort}", "--reference", "tabm"], 'no contender "tabm"; did you mean "lightgbm"?'),
+    (["{cohort}", "--split", "shift"], 'no split "shift"; did you mean "shifted"'),
+    (["{cohort}", "--metrics", "auc"], 'no metric "auc"; did you mean "auroc"'),
+    (["{cohort}", "--edges", "few"], "--edges takes whole numbers with commas"),
+    (["{cohort}", "--set", "tabm:lr=1"], 'is for "tabm", which does not take part'),
+    (["{cohort}", "--tune", "never"], "tune must be"),
+    (["{cohort}", "--budget", "0"], "budget must be a whole number >= 1, got 0"),
+    (["{cohort}", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+    (["{cohort}", "--executor", "slurm"], "--executor must be one of processes, ray"),
+    (["{cohort}", "--address", "h:1"], "add --executor ray"),
+    ([], "needs a COHORT"),
+    (["--report"], "is no folder of a benchmark: it does not exist"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG)
+def test_wrong_input_gets_one_sentence_and_writes_nothing(
+    arguments: list[str],
+    said: str,
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [word.format(cohort=cohort) for word in arguments]
+    assert remind(monkeypatch, "benchmark", *words, "--out", tmp_path / "b") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
