@@ -12,7 +12,7 @@ from torch import Tensor
 
 from remind.cohort.encoding import Encoded
 from remind.cohort.groups import Groups
-from remind.cohort.kinds import KINDS
+from remind.cohort.kinds import CODERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Batch:
 
 def make_batch(encoded: Encoded, rows: np.ndarray) -> Batch:
     """The batch of some rows of an encoded cohort."""
-    values = {kind: KINDS[kind].batch(data, rows) for kind, data in encoded.values.items()}
+    values = {kind: CODERS[kind].batch(data, rows) for kind, data in encoded.values.items()}
     return Batch(
         values=_map(torch.from_numpy, values),
         present_BM=torch.from_numpy(encoded.present_NM[rows]),

@@ -10,7 +10,8 @@ import numpy as np
 
 from remind.cohort.cohort import Cohort
 from remind.cohort.groups import Bands, Groups
-from remind.cohort.kinds import KINDS
+from remind.cohort.kinds import CODERS, KINDS, SUMMARY
+from remind.cohort.summary import encode_summary, fit_summary
 
 if TYPE_CHECKING:
     from remind.cohort.batch import Batch
@@ -54,7 +55,8 @@ class Encoding:
         modalities: M names in order.
         classes: class names in order.
         groups: training combinations.
-        schemas: kind name -> its schema, for the kinds that the cohort has.
+        schemas: kind name -> its schema, for the kinds that the cohort has; `SUMMARY` -> the table
+            beside them, if there is one.
     """
 
     modalities: tuple[str, ...]
@@ -64,7 +66,13 @@ class Encoding:
 
     @classmethod
     def fit(
-        cls, cohort: Cohort, rows: np.ndarray, *, max_bins: int = 48, bands: Bands | None = None
+        cls,
+        cohort: Cohort,
+        rows: np.ndarray,
+        *,
+        max_bins: int = 48,
+        bands: Bands | None = None,
+        summaries: bool = True,
     ) -> Self:
         """Statistics from these rows of the cohort only.
 
@@ -73,6 +81,7 @@ class Encoding:
             rows: the training rows, at least one.
             max_bins: most intervals between knots of a numeric column, >= 1.
             bands: thresholds on group counts.
+            summaries: whether there is a table about the modalities that are none.
         """
         if max_bins < 1 or len(rows) == 0:
             raise ValueError(
@@ -80,12 +89,15 @@ class Encoding:
             )
         names = cohort.spec.modality_names
         indices = {name: m for m, name in enumerate(names)}
+        raws = raws_by_kind(cohort)
         schemas = {
             kind: KINDS[kind].fit(
-                raws, {name: cohort.spec.modalities[name] for name in raws}, indices, rows, max_bins
+                some, {name: cohort.spec.modalities[name] for name in some}, indices, rows, max_bins
             )
-            for kind, raws in raws_by_kind(cohort).items()
+            for kind, some in raws.items()
         }
+        if summaries and (summary := fit_summary(schemas, raws, rows, max_bins)):
+            schemas[SUMMARY] = summary
         groups = Groups.fit(cohort.present_NM[rows], names, bands)
         return cls(modalities=names, classes=cohort.classes, groups=groups, schemas=schemas)
 
@@ -97,15 +109,19 @@ class Encoding:
         """
         assert cohort.spec.modality_names == self.modalities
         raws = raws_by_kind(cohort)
+        values = {
+            kind: KINDS[kind].encode(schema, raws[kind], cohort.present_NM)
+            for kind, schema in self.schemas.items()
+            if kind != SUMMARY
+        }
+        if summary := self.schemas.get(SUMMARY):
+            values[SUMMARY] = encode_summary(summary, self.schemas, raws, cohort.present_NM)
         return Encoded(
             ids=cohort.ids,
             present_NM=cohort.present_NM,
             label_N=self._labels(cohort),
             group_N=self.groups.ids(cohort.present_NM),
-            values={
-                kind: KINDS[kind].encode(schema, raws[kind], cohort.present_NM)
-                for kind, schema in self.schemas.items()
-            },
+            values=values,
             groups=self.groups,
         )
 
@@ -123,7 +139,7 @@ class Encoding:
             "modalities": list(self.modalities),
             "classes": list(self.classes),
             "groups": self.groups.to_dict(),
-            "schemas": {kind: KINDS[kind].dump(schema) for kind, schema in self.schemas.items()},
+            "schemas": {kind: CODERS[kind].dump(schema) for kind, schema in self.schemas.items()},
         }
 
     @classmethod
@@ -133,7 +149,7 @@ class Encoding:
             modalities=tuple(data["modalities"]),
             classes=tuple(data["classes"]),
             groups=Groups.from_dict(data["groups"]),
-            schemas={kind: KINDS[kind].load(schema) for kind, schema in data["schemas"].items()},
+            schemas={kind: CODERS[kind].load(schema) for kind, schema in data["schemas"].items()},
         )
 
 

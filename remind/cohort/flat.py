@@ -31,7 +31,11 @@ class FlatTable:
 def flat_table(encoding: Encoding, cohort: Cohort) -> FlatTable:
     """All columns of all modalities side by side, NaN where a modality is not present."""
     raws = raws_by_kind(cohort)
-    parts = [KINDS[kind].flat(schema, raws[kind]) for kind, schema in encoding.schemas.items()]
+    parts = [
+        KINDS[kind].flat(schema, raws[kind])
+        for kind, schema in encoding.schemas.items()
+        if kind in KINDS
+    ]
     x_NF = np.concatenate([part.x_NF for part in parts], axis=1)
     modality_F = np.concatenate([part.modality_F for part in parts])
     x_NF[~cohort.present_NM[:, modality_F]] = np.nan

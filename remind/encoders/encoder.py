@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from remind.cohort import Batch
+from remind.cohort.kinds import SUMMARY
 from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
 from remind.encoders.plan import Plan
@@ -28,6 +29,7 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "image": PixelEncoder,
     "volume": PixelEncoder,
     "signal": SignalEncoder,
+    SUMMARY: TabularEncoder,
 }
 
 PLANNED = (TabularEncoder, VectorEncoder)  # whose tokens follow from presence alone

@@ -43,7 +43,7 @@ class ModelConfig:
     fusion: str = "ensemble"
     width: int = 256
     embedding_rank: int = 16
-    members: int = 16
+    members: int = 8
     group_pooling: bool = True
     layers: int = 1
     blocks: int = 1

@@ -201,6 +201,7 @@ def _encoding(cohort: Cohort, settings: Settings) -> Encoding:
         cohort.rows("train"),
         max_bins=settings.max_bins,
         bands=Bands(head=settings.bands_head, medium=settings.bands_medium),
+        summaries=settings.summaries and settings.train is not None,
     )
 
 

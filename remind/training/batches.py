@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from remind.cohort import Encoding
+from remind.cohort.kinds import SUMMARY
 
 
 class Part(NamedTuple):
@@ -82,4 +83,6 @@ def tokens_of_modalities(encoding: Encoding) -> np.ndarray:
     for schema in encoding.schemas.values():
         for item in getattr(schema, "modalities", ()):  # a table has columns instead, and one token
             tokens_M[item.index] = getattr(item, "num_tokens", 1)
+    if summary := encoding.schemas.get(SUMMARY):
+        tokens_M[np.unique(summary.column_modality_C)] += 1
     return tokens_M

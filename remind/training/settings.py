@@ -9,7 +9,13 @@ from remind.objectives import OBJECTIVES
 from remind.objectives.checks import check_whole
 from remind.training.config import TrainConfig
 
-OWN_KEYS = {"seed": int, "bands_head": int, "bands_medium": int, "max_bins": int}
+OWN_KEYS = {
+    "seed": int,
+    "bands_head": int,
+    "bands_medium": int,
+    "max_bins": int,
+    "summaries": bool,
+}
 """Keys of every method."""
 
 
@@ -23,6 +29,8 @@ class Settings:
         seed: fixes everything that is random, >= 0.
         bands_head, bands_medium: thresholds of the bands.
         max_bins: most intervals between knots of a numeric column.
+        summaries: whether plain columns about images, signals, series and the like stand beside
+            what their encoders learn; of no meaning without `train`.
         model: a frozen dataclass, the method's own.
         train: None for a method that has no training loop, and so no objective.
         objective_options: fields of the objective's `Config`; those left out get their defaults.
@@ -40,6 +48,7 @@ class Settings:
     bands_head: int = 100
     bands_medium: int = 20
     max_bins: int = 48
+    summaries: bool = True
 
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, at_least=0)

@@ -169,7 +169,7 @@ def test_features_of_a_frozen_network_are_made_once(
     torch.manual_seed(0)
     tokens = TokenEncoder(encoding.schemas, width=WIDTH, num_modalities=2)(batch)
     assert torch.isfinite(tokens.x_TD).all()
-    assert (tokens.modality_T == 1).sum() == 2 * 40
+    assert (tokens.modality_T == 1).sum() == (2 + 1) * 40  # two of the features, one of the summary
     shutil.move(cache / "w.safetensors", cache / "gone")
     with pytest.raises(InputError, match=r"needs the weights .*w.safetensors, which do not exist"):
         encoding.transform(cohort)

@@ -114,6 +114,10 @@ class Kind(ABC):
     def flat(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns:
         """The same values as plain columns."""
 
+    def overview(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns | None:
+        """Plain columns to stand beside what the encoder learns (`remind.cohort.summary`)."""
+        return None
+
     @abstractmethod
     def dump(self, schema: Any) -> dict[str, Any]:
         """The schema as JSON."""

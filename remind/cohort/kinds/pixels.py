@@ -3,6 +3,7 @@
 # V records, C channels, S values of a channel, N patients, F features of a frozen network,
 # K numbers of a summary
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,8 +146,8 @@ class PixelKind(FileKind):
     def summary(self, item: PixelModality, records_V: np.ndarray) -> tuple[list[str], np.ndarray]:
         unit_VC = records_V.astype(np.float32) / WHITE
         grey_V = unit_VC.mean(axis=1)
-        flat_V = grey_V.reshape(len(grey_V), -1)
         spatial = grey_V.shape[1:]
+        flat_V = grey_V.reshape(len(grey_V), math.prod(spatial))
         cells = [min(size, NUM_CELLS[len(spatial)]) for size in spatial]
         names = ["mean", "std", *(f"p{p}" for p in PERCENTILES)]
         names += [f"channel{c}" for c in range(item.shape[0])]
@@ -156,8 +157,8 @@ class PixelKind(FileKind):
             flat_V.mean(axis=1, keepdims=True),
             flat_V.std(axis=1, keepdims=True),
             np.percentile(flat_V, PERCENTILES, axis=1).T,
-            unit_VC.reshape(*unit_VC.shape[:2], -1).mean(axis=2),
-            np.moveaxis(small, -1, 0).reshape(len(grey_V), -1),
+            unit_VC.mean(axis=tuple(range(2, unit_VC.ndim))),
+            np.moveaxis(small, -1, 0).reshape(len(grey_V), math.prod(cells)),
         ]
         return names, np.concatenate(parts, axis=1)
 

@@ -188,6 +188,13 @@ class Series(Kind):
             cardinalities=cardinalities,
         )
 
+    def overview(
+        self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents]
+    ) -> FlatColumns | None:
+        """Of the series that are not summarised anyway."""
+        others = tuple(item for item in schema.modalities if item.encoder != "summary")
+        return self.flat(SeriesSchema(modalities=others), raws) if others else None
+
     def dump(self, schema: SeriesSchema) -> dict[str, Any]:
         return {"modalities": [item.dump() for item in schema.modalities]}
 

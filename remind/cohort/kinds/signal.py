@@ -6,6 +6,7 @@ lead that the file lacks, and what lies before the start and after the end.
 
 # V records, L leads, S samples, K numbers of a summary, N patients
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,7 +122,7 @@ class Signal(FileKind):
         names, x_VLK = summarise(records_V, item.rate_hz)
         return (
             [f"{lead}_{name}" for lead in item.leads for name in names],
-            x_VLK.reshape(len(records_V), -1),
+            x_VLK.reshape(len(records_V), math.prod(x_VLK.shape[1:])),
         )
 
 
