@@ -191,6 +191,10 @@ class Codes(Kind):
             modality_F=np.repeat([item.index for item in schema.modalities], sizes),
         )
 
+    def overview(self, schema: CodesSchema, raws: Mapping[str, CodeEvents]) -> FlatColumns:
+        """The counts of the most frequent codes."""
+        return self.flat(schema, raws)
+
     def dump(self, schema: CodesSchema) -> dict[str, Any]:
         return {"modalities": [item.dump() for item in schema.modalities]}
 

@@ -140,6 +140,11 @@ class Text(Kind):
             modality_F=np.repeat([item.index for item in schema.modalities], counts),
         )
 
+    def overview(self, schema: TextSchema, raws: Mapping[str, Notes]) -> FlatColumns | None:
+        """Of the notes that no transformer reads."""
+        words = tuple(item for item in schema.modalities if item.vocabulary is not None)
+        return self.flat(TextSchema(modalities=words), raws) if words else None
+
     def dump(self, schema: TextSchema) -> dict[str, Any]:
         return {"modalities": [_dump(item) for item in schema.modalities]}
 
