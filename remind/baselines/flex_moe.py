@@ -39,12 +39,11 @@ from torch import Tensor, nn
 from remind.baselines.dispatch import DISPATCHES, dispatch
 from remind.baselines.noisy_top_k import NoisyRouting, NoisyTopK, imbalance
 from remind.baselines.parts import PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
 from remind.encoders import Tokens
 from remind.encoders.tokens import merge
 from remind.errors import InputError
-from remind.fusion import Attention, FusionModel, Packing, Represented, Routed
+from remind.fusion import Attention, FusionModel, Packing, Represented, Routed, mean_slots
 from remind.fusion.moe import Experts
 from remind.objectives.checks import check_choice, check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
@@ -210,7 +209,7 @@ class FlexMoE(FusionModel):
         for block in self.blocks:
             x_TD, more = block(x_TD, packing, roles)
             penalty = penalty + more
-        x_BMD = slots(tokens._replace(x_TD=self.norm(x_TD)), batch.present_BM)
+        x_BMD = mean_slots(tokens._replace(x_TD=self.norm(x_TD)), batch.present_BM)
         x_B1X = self.dropout(x_BMD).flatten(1).unsqueeze(1)
         if self.training and self.fewest:
             x_B1X = torch.where(teaches_B[:, None, None], x_B1X, x_B1X.detach())

@@ -35,10 +35,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder, make_layers
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
 from remind.errors import InputError
-from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented
+from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented, mean_slots
 from remind.fusion.transformer import Block
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
@@ -181,7 +180,7 @@ class M3Care(FusionModel):
 
     def represent(self, batch: Batch) -> Represented:
         """Return the layer before the head (B, 1, H)."""
-        ours = Known(slots(self.encoder(batch), batch.present_BM), batch.present_BM)
+        ours = Known(mean_slots(self.encoder(batch), batch.present_BM), batch.present_BM)
         penalty = ours.z_RMD.new_zeros(())
         if self.training:
             penalty = self.config.stability * self.similarity.instability(ours)

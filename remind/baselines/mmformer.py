@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
 from remind.encoders import Tokens
 from remind.errors import InputError
-from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented
+from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented, mean_slots
 from remind.fusion.transformer import Block
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
@@ -179,13 +178,13 @@ class MMFormer(FusionModel):
         context = GroupContext.from_batch(batch.present_BM, batch.group_B)
         for block in self.cross:
             x_PD, _ = block(x_PD, packing, context)
-        return slots(Tokens(x_PD, owner_P, modality_P), batch.present_BM)
+        return mean_slots(Tokens(x_PD, owner_P, modality_P), batch.present_BM)
 
     def _auxiliary(self, own: Tokens, batch: Batch) -> Tensor:
         """Weighted loss of the heads per modality in training; 0 otherwise."""
         if not self.training:
             return own.x_TD.new_zeros(())
-        logits_BMC = self.heads(slots(own, batch.present_BM))
+        logits_BMC = self.heads(mean_slots(own, batch.present_BM))
         label_BM = batch.label_B[:, None].expand(batch.present_BM.shape)
         loss_BM = F.cross_entropy(logits_BMC.transpose(1, 2), label_BM, reduction="none")
         num_M = batch.present_BM.sum(0)
