@@ -2,18 +2,17 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from remind.cli import main
 from remind.cohort import read_cohort
 from remind.errors import InputError
 from remind.sources.limits import load_rules
 from remind.sources.manifest import Manifest, flow_lines
 from remind.sources.prepare import prepare
+from tests.commands import remind
 from tests.sources.eicu_release import Release, write_release
 
 WINDOW = 24
@@ -93,33 +92,25 @@ def features(cohort: Path) -> dict[str, object]:
     return {**files, "patients": main_table(cohort).drop(columns=LABEL).to_csv()}
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["remind", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
 def test_from_raw_files_to_a_fit_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REMIND_CACHE", str(tmp_path / "cache"))
     release, cohort = write_release(tmp_path / "root", num_persons=50), tmp_path / "cohort"
     options = ("--root", release.root, "--out", cohort, "--threads", 1)
-    assert command(monkeypatch, "prepare", "eicu", *options) == 0
+    assert remind(monkeypatch, "prepare", "eicu", *options) == 0
     told = capsys.readouterr().out
     assert "that last at least 24 hours" in told
     assert "apachePatientResult (outcomes, predictions of another model" in told
 
-    assert command(monkeypatch, "describe", cohort, "--json") == 0
+    assert remind(monkeypatch, "describe", cohort, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert {modality["name"] for modality in facts["modalities"]} == SERIES | CODES | OTHERS
 
     run = tmp_path / "run"
     small = ["epochs=1", "width=8", "hidden=8", "members=1", "experts=2", "batch_size=32"]
     sets = [part for text in small for part in ("--set", text)]
-    assert command(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
+    assert remind(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
 
 
 def recount(patient: pd.DataFrame, task: str) -> tuple[list[int], pd.Series]:

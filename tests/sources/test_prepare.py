@@ -1,15 +1,14 @@
 """Preparing a cohort folder: there whole or not at all, never over what is there already."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from remind.cli import main
 from remind.cohort import load_spec
 from remind.errors import InputError
 from remind.sources.manifest import Manifest
 from remind.sources.prepare import PREPARE, Preparation, prepare
+from tests.commands import remind
 
 
 @pytest.fixture(autouse=True)
@@ -88,10 +87,7 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["remind", "prepare", *arguments, "--out", str(out)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == status
+    assert remind(monkeypatch, "prepare", *arguments, "--out", out) == status
     captured = capsys.readouterr()
     assert said in (captured.out if status == 0 else captured.err)
     if status == 0:
