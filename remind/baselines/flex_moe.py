@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from remind.baselines.dispatch import DISPATCHES, dispatch
 from remind.baselines.noisy_top_k import NoisyRouting, NoisyTopK, imbalance
-from remind.baselines.parts import PeerConfig, make_encoder
+from remind.baselines.parts import PeerConfig, check_heads, make_encoder
 from remind.cohort import Batch, Encoding
 from remind.encoders import Tokens
 from remind.encoders.tokens import merge
@@ -83,14 +83,13 @@ class FlexMoEConfig(PeerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("blocks", "heads", "experts", "top_k", "hidden", "bank"):
+        check_heads(self.width, self.heads)
+        for name in ("blocks", "experts", "top_k", "hidden", "bank"):
             check_whole(name, getattr(self, name), at_least=1)
         check_number("balance", self.balance, at_least=0)
         check_number("specialization", self.specialization, at_least=0)
         check_whole("warmup_epochs", self.warmup_epochs, at_least=0)
         check_choice("dispatch", self.dispatch, DISPATCHES)
-        if self.width % self.heads:
-            raise InputError(f"heads must divide width {self.width}, got {self.heads}")
         if self.top_k > self.experts:
             raise InputError(f"top_k must be in 1..{self.experts}, got {self.top_k}")
 
