@@ -1,11 +1,6 @@
-"""Pictures of a cohort: which combinations of modalities there are, as an UpSet plot.
+"""Pictures of a cohort: which combinations of modalities there are, as an UpSet plot (`upset`)."""
 
-Lex et al. 2014, "UpSet: visualization of intersecting sets": a column per combination, most common
-first, whose filled dots are the modalities in it, below its number of patients; a row per modality
-beside its number of patients.
-"""
-
-# G combinations shown, M modalities
+# N patients, M modalities
 
 import io
 from html import escape
@@ -18,12 +13,24 @@ from remind.cohort import BAND_NAMES, Bands, Cohort, Groups
 from remind.cohort.extras import require
 from remind.errors import InputError
 from remind.evaluation.predictions import write_whole
+from remind.upset import Look, draw_counts, draw_dots, draw_shares
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 NUM_SHOWN = 25
 # Okabe & Ito 2008: told apart with every kind of color vision.
-BAND_COLORS = dict(zip(BAND_NAMES, ("#0072B2", "#E69F00", "#D55E00", "#CC79A7"), strict=True))
-DOT, NO_DOT, STRIPE, BAR = "0.2", "0.86", "0.96", "0.45"
+BAND_COLORS: dict[str, str] = dict(
+    zip(BAND_NAMES, ("#0072B2", "#E69F00", "#D55E00", "#CC79A7"), strict=True)
+)
+LOOK = Look(
+    bands=BAND_COLORS,
+    dot="0.2",
+    no_dot="0.86",
+    dot_size=34,
+    line_width=1.3,
+    bar={"height": 0.6, "color": "0.45"},
+    room=0.25,
+)
+STRIPE = "0.96"
 INCHES_PER_COLUMN, INCHES_PER_ROW, INCHES_OF_BARS = 0.3, 0.28, 2.6
 
 
@@ -82,9 +89,13 @@ def _figure(module: Any, groups: Groups, present_NM: np.ndarray, name: str) -> A
         height_ratios=(INCHES_OF_BARS, inches_below),
     )
     bars, sizes, dots = (figure.add_subplot(grid[at]) for at in ((0, 1), (1, 0), (1, 1)))
-    _draw_bars(bars, groups, num_shown)
-    _draw_dots(dots, groups.patterns_GM[:num_shown][:, order_M])
-    _draw_sizes(sizes, names, present_NM[:, order_M].mean(axis=0))
+    _draw_counts(bars, groups, num_shown)
+    for row in range(0, num_modalities, 2):
+        dots.axhspan(row - 0.5, row + 0.5, color=STRIPE, linewidth=0)
+    draw_dots(dots, groups.patterns_GM[:num_shown][:, order_M], LOOK)
+    dots.spines[:].set_visible(False)
+    draw_shares(sizes, names, present_NM[:, order_M].mean(axis=0), LOOK)
+    sizes.set_xlabel("observed in", fontsize="small")
     share = groups.counts_G[:num_shown].sum() / len(present_NM)
     which = f"the {num_shown} most frequent of " if num_shown < len(groups) else ""
     figure.suptitle(
@@ -95,30 +106,13 @@ def _figure(module: Any, groups: Groups, present_NM: np.ndarray, name: str) -> A
     return figure
 
 
-def _draw_bars(axes: Any, groups: Groups, num_shown: int) -> None:
-    """Patients of each combination, in the color of its band."""
-    counts_G = groups.counts_G[:num_shown]
-    band_G = groups.bands.of(counts_G)
+def _draw_counts(axes: Any, groups: Groups, num_shown: int) -> None:
+    """Patients of each combination, with a legend of the bands above."""
     words = _bands_in_words(groups.bands)
-    for band in BAND_NAMES:
-        at = np.flatnonzero(band_G == band)
-        if len(at):
-            color = BAND_COLORS[band]
-            axes.bar(at, counts_G[at], width=0.7, color=color, label=f"{band} ({words[band]})")
-    for at, count in enumerate(counts_G.tolist()):
-        axes.annotate(
-            f"{count:,}",
-            (at, count),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-        )
+    labels = {band: f"{band} ({words[band]})" for band in BAND_NAMES}
+    draw_counts(axes, groups, num_shown, LOOK, labels)
     axes.set_ylabel("training patients")
-    axes.set_xlim(-0.6, num_shown - 0.4)
     axes.margins(y=0.1)
-    axes.tick_params(bottom=False, labelbottom=False)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     axes.legend(
@@ -131,45 +125,6 @@ def _draw_bars(axes: Any, groups: Groups, num_shown: int) -> None:
         fontsize="small",
         title_fontsize="small",
     )
-
-
-def _draw_dots(axes: Any, patterns_GM: np.ndarray) -> None:
-    """A column of dots per combination, joined from its first modality to its last."""
-    num_shown, num_modalities = patterns_GM.shape
-    for row in range(0, num_modalities, 2):
-        axes.axhspan(row - 0.5, row + 0.5, color=STRIPE, linewidth=0)
-    for is_in, color in ((False, NO_DOT), (True, DOT)):
-        column, row = np.nonzero(patterns_GM == is_in)
-        axes.scatter(column, row, s=34, color=color, linewidths=0, zorder=3)
-    for column, pattern_M in enumerate(patterns_GM):
-        rows = np.flatnonzero(pattern_M)
-        axes.plot([column, column], [rows[0], rows[-1]], color=DOT, linewidth=1.3, zorder=2)
-    axes.set_xlim(-0.6, num_shown - 0.4)
-    axes.set_ylim(num_modalities - 0.5, -0.5)
-    axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
-    axes.spines[:].set_visible(False)
-
-
-def _draw_sizes(axes: Any, names: list[str], share_M: np.ndarray) -> None:
-    """The share of patients in whom each modality is observed, growing to the left."""
-    axes.barh(range(len(names)), share_M, height=0.6, color=BAR)
-    for row, share in enumerate(share_M.tolist()):
-        axes.annotate(
-            f"{share:.0%}",
-            (share, row),
-            xytext=(-2, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=7,
-        )
-    axes.set_xlim(1.25, 0)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.yaxis.tick_right()
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(bottom=False, labelbottom=False, right=False)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("observed in", fontsize="small")
 
 
 def _bands_in_words(bands: Bands) -> dict[str, str]:

@@ -72,6 +72,7 @@ def description(facts: dict[str, Any]) -> RenderableType:
         ),
         _modalities(modalities),
         *_invalid(modalities),
+        *_left_out(facts["left_out"]),
         Text(
             f"{groups['num']} combinations, {groups['num_train']} in training, "
             f"worth {tail['effective_groups']:.1f} equally common ones; Gini {tail['gini']:.2f}"
@@ -157,6 +158,16 @@ def _invalid(modalities: list[dict[str, Any]]) -> list[Text]:
             if len(sentences) > NUM_INVALID:
                 lines.append(Text(f"  and {len(sentences) - NUM_INVALID} more (--json has all)"))
     return lines
+
+
+def _left_out(ids: list[str]) -> list[Text]:
+    """Who is not in the cohort, for all that they have is invalid."""
+    if not ids:
+        return []
+    who = "1 patient is" if len(ids) == 1 else f"{len(ids)} patients are"
+    more = f" and {len(ids) - NUM_INVALID} more" if len(ids) > NUM_INVALID else ""
+    shown = ", ".join(ids[:NUM_INVALID]) + more
+    return [Text(f"{who} left out, for all that they have is invalid (id {shown})")]
 
 
 def _bands(bands: dict[str, dict[str, Any]]) -> Table:

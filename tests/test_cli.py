@@ -11,18 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from remind.cli import fit, main
+from remind.cli import fit
 from remind.methods import METHODS
 from tests.cohort.make import small_frame, write_cohort
+from tests.commands import remind
 
 QUICK = ["--set", "epochs=2", "--set", "width=16", "--set", "members=2", "--set", "hidden=16"]
-
-
-def remind(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["remind", *(str(a) for a in arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture(scope="module")

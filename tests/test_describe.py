@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from remind.cli import main
 from remind.cohort import Cohort, Groups, describe, read_cohort
 from remind.errors import InputError
 from remind.pictures import NUM_SHOWN, upset_plot
 from remind.sources import load_source
 from remind.terminal import description, facts_in_words
 from tests.cohort.make import write_cohort
+from tests.commands import remind
 
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".html": b"<!DOCTYPE html>"}
 
@@ -88,11 +88,8 @@ def test_the_command_draws_and_describes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["remind", "describe", str(folder), "--plot", str(tmp_path / "u.svg")]
-    monkeypatch.setattr(sys, "argv", [*words, "--json"] if as_json else words)
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 0
+    words = ["describe", folder, "--plot", tmp_path / "u.svg"]
+    assert remind(monkeypatch, *words, *(["--json"] if as_json else [])) == 0
     assert (tmp_path / "u.svg").exists()
     out = capsys.readouterr().out
     assert json.loads(out)["num_patients"] == 300 if as_json else "300 patients" in out

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from remind.cli import main
 from remind.cohort import load_spec
 from tests.benchmark.make import inline
 from tests.cohort.make import write_cohort
+from tests.commands import remind
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--set", "lightgbm:trees=3", "--num-boot", "10", "--edges", "5,20"]
@@ -69,10 +69,8 @@ def test_the_benchmarks_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.Monk
         else:
             words += QUICK + (SMALL if "transformer" in command else [])
             words += ["--set", "xgboost:trees=3"] if "xgboost" in command else []
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as stop:
-            main()
-        assert stop.value.code == 0, command
+        assert words[0] == "remind"
+        assert remind(monkeypatch, *words[1:]) == 0, command
     assert "transformer+erm" in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "xgboost" in (tmp_path / "bench" / "results.csv").read_text(encoding="utf-8")
     (code,) = blocks("python", "docs/benchmark.md")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from remind.cohort import Batch, Encoded
 from remind.encoders import TokenEncoder
+from remind.fusion import mean_slots
 
 COMPONENTS = 8
 """Principal components of a modality's tokens that the shared head reads."""
@@ -98,13 +99,7 @@ def pooled_tokens(encoder: TokenEncoder, encoded: Encoded, size: int = 2048) -> 
 
 
 def _pooled(encoder: TokenEncoder, batch: Batch) -> Tensor:
-    tokens = encoder(batch)
-    num_patients, num_modalities = batch.present_BM.shape
-    place_T = tokens.owner_T * num_modalities + tokens.modality_T
-    sum_XD = tokens.x_TD.new_zeros(num_patients * num_modalities, tokens.x_TD.shape[1])
-    sum_XD = sum_XD.index_add(0, place_T, tokens.x_TD)
-    count_X = place_T.bincount(minlength=len(sum_XD)).clamp(min=1)
-    return (sum_XD / count_X[:, None]).view(num_patients, num_modalities, -1)
+    return mean_slots(encoder(batch), batch.present_BM)
 
 
 def _components(token_NMD: np.ndarray, present_NM: np.ndarray) -> np.ndarray:

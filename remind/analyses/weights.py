@@ -13,10 +13,10 @@ from remind.analyses.options import Options
 from remind.cohort import Cohort
 from remind.errors import InputError
 from remind.objectives import AdaptiveObjective, Objective, diagnose, make_objective
+from remind.run_files import CHECKPOINTS, METRICS
 from remind.training import Run
 from remind.training.checkpoint import TENSORS
 from remind.training.files import read_tensors
-from remind.training.loop import CHECKPOINTS, METRICS
 
 SHOWN = 20
 """Groups that are listed: those with the most weight for each of their patients."""

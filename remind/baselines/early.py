@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from remind.baselines.parts import PeerConfig, make_encoder, make_layers
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Represented
+from remind.fusion import FusionModel, Represented, mean_slots
 from remind.objectives.checks import check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -58,7 +57,7 @@ class EarlyFusion(FusionModel):
 
     def represent(self, batch: Batch) -> Represented:
         """Return the last hidden layer (B, 1, hidden)."""
-        z_BMD = slots(self.encoder(batch), batch.present_BM)
+        z_BMD = mean_slots(self.encoder(batch), batch.present_BM)
         input_BX = torch.cat([z_BMD.flatten(1), batch.present_BM.to(z_BMD.dtype)], dim=1)
         return Represented(self.layers(input_BX).unsqueeze(1), z_BMD.new_zeros(()))
 

@@ -38,13 +38,12 @@ from torch import Tensor, nn
 
 from remind.baselines.dispatch import DISPATCHES, dispatch
 from remind.baselines.noisy_top_k import NoisyRouting, NoisyTopK, imbalance
-from remind.baselines.parts import PeerConfig, make_encoder
-from remind.baselines.slots import slots
+from remind.baselines.parts import PeerConfig, check_heads, make_encoder
 from remind.cohort import Batch, Encoding
 from remind.encoders import Tokens
 from remind.encoders.tokens import merge
 from remind.errors import InputError
-from remind.fusion import Attention, FusionModel, Packing, Represented, Routed
+from remind.fusion import Attention, FusionModel, Packing, Represented, Routed, mean_slots
 from remind.fusion.moe import Experts
 from remind.objectives.checks import check_choice, check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
@@ -84,14 +83,13 @@ class FlexMoEConfig(PeerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("blocks", "heads", "experts", "top_k", "hidden", "bank"):
+        check_heads(self.width, self.heads)
+        for name in ("blocks", "experts", "top_k", "hidden", "bank"):
             check_whole(name, getattr(self, name), at_least=1)
         check_number("balance", self.balance, at_least=0)
         check_number("specialization", self.specialization, at_least=0)
         check_whole("warmup_epochs", self.warmup_epochs, at_least=0)
         check_choice("dispatch", self.dispatch, DISPATCHES)
-        if self.width % self.heads:
-            raise InputError(f"heads must divide width {self.width}, got {self.heads}")
         if self.top_k > self.experts:
             raise InputError(f"top_k must be in 1..{self.experts}, got {self.top_k}")
 
@@ -210,7 +208,7 @@ class FlexMoE(FusionModel):
         for block in self.blocks:
             x_TD, more = block(x_TD, packing, roles)
             penalty = penalty + more
-        x_BMD = slots(tokens._replace(x_TD=self.norm(x_TD)), batch.present_BM)
+        x_BMD = mean_slots(tokens._replace(x_TD=self.norm(x_TD)), batch.present_BM)
         x_B1X = self.dropout(x_BMD).flatten(1).unsqueeze(1)
         if self.training and self.fewest:
             x_B1X = torch.where(teaches_B[:, None, None], x_B1X, x_B1X.detach())

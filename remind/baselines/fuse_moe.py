@@ -37,10 +37,9 @@ from torch import Tensor, nn
 
 from remind.baselines.dispatch import DISPATCHES, dispatch
 from remind.baselines.parts import PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
 from remind.errors import InputError
-from remind.fusion import FusionModel, Represented
+from remind.fusion import FusionModel, Represented, mean_slots
 from remind.fusion.moe import Experts
 from remind.objectives.checks import check_choice, check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
@@ -180,7 +179,7 @@ class FuseMoE(FusionModel):
 
     def represent(self, batch: Batch) -> Represented:
         """Return all modalities side by side (B, 1, M D)."""
-        x_BMD = self.token_norm(slots(self.encoder(batch), batch.present_BM))
+        x_BMD = self.token_norm(mean_slots(self.encoder(batch), batch.present_BM))
         x_BMD = torch.where(batch.present_BM.unsqueeze(2), x_BMD, self.missing_MD)
         penalty = x_BMD.new_zeros(())
         for block in self.blocks:

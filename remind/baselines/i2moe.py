@@ -39,9 +39,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.baselines.parts import PeerConfig, make_encoder, make_layers
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Output
+from remind.fusion import FusionModel, Output, mean_slots
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -179,7 +178,7 @@ class I2MoE(FusionModel):
 
     def forward(self, batch: Batch) -> Output:
         """Return the weighted logits (B, 1, C), which are all that the experts share."""
-        z_BMD = self.norm(slots(self.encoder(batch), batch.present_BM))
+        z_BMD = self.norm(mean_slots(self.encoder(batch), batch.present_BM))
         x_BMD = torch.where(batch.present_BM.unsqueeze(2), z_BMD, self.missing_MD)
         logits_BEC, sum_BEH = self.experts(x_BMD)
         weight_BE = (self.weigher(x_BMD.flatten(1)) / self.config.temperature).softmax(1)

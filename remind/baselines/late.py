@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Output
+from remind.fusion import FusionModel, Output, mean_slots
 from remind.objectives.checks import check_choice, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice
@@ -68,7 +67,7 @@ class LateFusion(FusionModel):
 
     def forward(self, batch: Batch) -> Output:
         """Return the fused logits (B, 1, C), which are all that the modalities share."""
-        z_BMD = slots(self.encoder(batch), batch.present_BM)
+        z_BMD = mean_slots(self.encoder(batch), batch.present_BM)
         share_BM = self._shares(batch.present_BM, z_BMD.dtype)
         logits_BC = torch.einsum("bm,bmc->bc", share_BM, self.unimodal(z_BMD))
         return Output(logits_BC.unsqueeze(1), z_BMD.new_zeros(()))

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from remind.baselines.parts import PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Represented
+from remind.fusion import FusionModel, Represented, mean_slots
 from remind.objectives.checks import check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -101,7 +100,7 @@ class LowRankFusion(FusionModel):
 
     def represent(self, batch: Batch) -> Represented:
         """Return what the products say (B, 1, H)."""
-        z_BMD = shortened(slots(self.encoder(batch), batch.present_BM))
+        z_BMD = shortened(mean_slots(self.encoder(batch), batch.present_BM))
         h_BH = self.fusion(z_BMD, batch.present_BM)
         return Represented(self.dropout(h_BH).unsqueeze(1), h_BH.new_zeros(()))
 

@@ -34,12 +34,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder, make_layers
-from remind.baselines.slots import slots
+from remind.baselines.parts import (
+    ModalityLinear,
+    PeerConfig,
+    check_heads,
+    make_blocks,
+    make_encoder,
+    make_layers,
+)
 from remind.cohort import Batch, Encoding
-from remind.errors import InputError
-from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented
-from remind.fusion.transformer import Block
+from remind.fusion import FusionModel, GroupContext, Packing, Represented, mean_slots
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -67,11 +71,10 @@ class M3CareConfig(PeerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("heads", "hidden", "blocks", "bank"):
+        check_heads(self.width, self.heads)
+        for name in ("hidden", "blocks", "bank"):
             check_whole(name, getattr(self, name), at_least=1)
         check_number("stability", self.stability, at_least=0)
-        if self.width % self.heads:
-            raise InputError(f"heads must divide width {self.width}, got {self.heads}")
 
 
 class Known(NamedTuple):
@@ -156,19 +159,8 @@ class M3Care(FusionModel):
         self.own_weight = ModalityLinear(num_modalities, width, 1)
         self.lent_weight = ModalityLinear(num_modalities, width, 1)
         self.place_MD = nn.Parameter(0.02 * torch.randn(num_modalities, width))
-        block_config = ModelConfig(
-            fusion="transformer",
-            mixture="none",
-            width=width,
-            heads=config.heads,
-            hidden=config.hidden,
-            dropout=config.dropout,
-            activation="gelu",
-        )
-        counts_G = torch.from_numpy(encoding.groups.counts_G)
-        self.blocks = nn.ModuleList(
-            Block(block_config, num_modalities=num_modalities, counts_G=counts_G)
-            for _ in range(config.blocks)
+        self.blocks = make_blocks(
+            encoding, config, heads=config.heads, hidden=config.hidden, num=config.blocks
         )
         self.norm = nn.LayerNorm(width)
         self.layers = make_layers(num_modalities * width, config.hidden, 1, config.dropout)
@@ -181,7 +173,7 @@ class M3Care(FusionModel):
 
     def represent(self, batch: Batch) -> Represented:
         """Return the layer before the head (B, 1, H)."""
-        ours = Known(slots(self.encoder(batch), batch.present_BM), batch.present_BM)
+        ours = Known(mean_slots(self.encoder(batch), batch.present_BM), batch.present_BM)
         penalty = ours.z_RMD.new_zeros(())
         if self.training:
             penalty = self.config.stability * self.similarity.instability(ours)

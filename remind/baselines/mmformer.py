@@ -22,13 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder
-from remind.baselines.slots import slots
+from remind.baselines.parts import (
+    ModalityLinear,
+    PeerConfig,
+    check_heads,
+    make_blocks,
+    make_encoder,
+)
 from remind.cohort import Batch, Encoding
 from remind.encoders import Tokens
-from remind.errors import InputError
-from remind.fusion import FusionModel, GroupContext, ModelConfig, Packing, Represented
-from remind.fusion.transformer import Block
+from remind.fusion import FusionModel, GroupContext, Packing, Represented, mean_slots
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -55,13 +58,11 @@ class MMFormerConfig(PeerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("heads", self.heads, at_least=1)
+        check_heads(self.width, self.heads)
         check_whole("hidden", self.hidden, at_least=1)
         check_whole("own_blocks", self.own_blocks, at_least=0)
         check_whole("cross_blocks", self.cross_blocks, at_least=0)
         check_number("auxiliary", self.auxiliary, at_least=0)
-        if self.width % self.heads:
-            raise InputError(f"heads must divide width {self.width}, got {self.heads}")
 
 
 class OwnBlock(nn.Module):
@@ -129,19 +130,8 @@ class MMFormer(FusionModel):
         self.own = nn.ModuleList(OwnBlock(num_modalities, config) for _ in range(config.own_blocks))
         self.own_norm = nn.LayerNorm(config.width)
         self.place_MD = nn.Parameter(0.02 * torch.randn(num_modalities, config.width))
-        block_config = ModelConfig(
-            fusion="transformer",
-            mixture="none",
-            width=config.width,
-            heads=config.heads,
-            hidden=config.hidden,
-            dropout=config.dropout,
-            activation="gelu",
-        )
-        counts_G = torch.from_numpy(encoding.groups.counts_G)
-        self.cross = nn.ModuleList(
-            Block(block_config, num_modalities=num_modalities, counts_G=counts_G)
-            for _ in range(config.cross_blocks)
+        self.cross = make_blocks(
+            encoding, config, heads=config.heads, hidden=config.hidden, num=config.cross_blocks
         )
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_classes)
@@ -179,13 +169,13 @@ class MMFormer(FusionModel):
         context = GroupContext.from_batch(batch.present_BM, batch.group_B)
         for block in self.cross:
             x_PD, _ = block(x_PD, packing, context)
-        return slots(Tokens(x_PD, owner_P, modality_P), batch.present_BM)
+        return mean_slots(Tokens(x_PD, owner_P, modality_P), batch.present_BM)
 
     def _auxiliary(self, own: Tokens, batch: Batch) -> Tensor:
         """Weighted loss of the heads per modality in training; 0 otherwise."""
         if not self.training:
             return own.x_TD.new_zeros(())
-        logits_BMC = self.heads(slots(own, batch.present_BM))
+        logits_BMC = self.heads(mean_slots(own, batch.present_BM))
         label_BM = batch.label_B[:, None].expand(batch.present_BM.shape)
         loss_BM = F.cross_entropy(logits_BMC.transpose(1, 2), label_BM, reduction="none")
         num_M = batch.present_BM.sum(0)

@@ -33,9 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.baselines.parts import PeerConfig, make_encoder
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Represented
+from remind.fusion import FusionModel, Represented, mean_slots
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -157,7 +156,7 @@ class Muse(FusionModel):
     def represent(self, batch: Batch) -> Represented:
         """Return the nodes of the patients (B, 1, D)."""
         present_BM = batch.present_BM
-        z_BMD = self.dropout(slots(self.encoder(batch), present_BM))
+        z_BMD = self.dropout(mean_slots(self.encoder(batch), present_BM))
         x_BD = self.graph(z_BMD, present_BM, remember=self.training)
         penalty = x_BD.new_zeros(())
         if self.training:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from remind.cohort import Encoding
 from remind.encoders import TokenEncoder
 from remind.errors import InputError
+from remind.fusion import ModelConfig
+from remind.fusion.transformer import Block
 from remind.objectives.checks import check_whole
 
 
@@ -55,6 +57,33 @@ def make_layers(num_inputs: int, width: int, num_layers: int, dropout: float) ->
         for part in (nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout))
     ]
     return nn.Sequential(*layers)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Heads of attention, >= 1, share a width evenly, InputError otherwise."""
+    check_whole("heads", heads, at_least=1)
+    if width % heads:
+        raise InputError(f"heads must divide width {width}, got {heads}")
+
+
+def make_blocks(
+    encoding: Encoding, config: PeerConfig, *, heads: int, hidden: int, num: int
+) -> nn.ModuleList:
+    """Return blocks of the plain transformer that our own model can be, blind to groups."""
+    block_config = ModelConfig(
+        fusion="transformer",
+        mixture="none",
+        width=config.width,
+        heads=heads,
+        hidden=hidden,
+        dropout=config.dropout,
+        activation="gelu",
+    )
+    counts_G = torch.from_numpy(encoding.groups.counts_G)
+    num_modalities = len(encoding.modalities)
+    return nn.ModuleList(
+        Block(block_config, num_modalities=num_modalities, counts_G=counts_G) for _ in range(num)
+    )
 
 
 class ModalityLinear(nn.Module):

@@ -22,9 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.baselines.parts import ModalityLinear, PeerConfig, make_encoder, make_layers
-from remind.baselines.slots import slots
 from remind.cohort import Batch, Encoding
-from remind.fusion import FusionModel, Represented
+from remind.fusion import FusionModel, Represented, mean_slots
 from remind.objectives.checks import check_number, check_whole
 from remind.training import NeuralMethod, TrainConfig
 from remind.training.search import NEURAL, Choice, Range
@@ -82,7 +81,7 @@ class ShaSpec(FusionModel):
     def represent(self, batch: Batch) -> Represented:
         """Return the last hidden layer (B, 1, hidden)."""
         present_BM = batch.present_BM
-        z_BMD = slots(self.encoder(batch), present_BM)
+        z_BMD = mean_slots(self.encoder(batch), present_BM)
         shared_BMD, specific_BMD = self.shared(z_BMD), self.specific(z_BMD)
         fused_BMD = self.fuse(torch.cat([shared_BMD, specific_BMD], dim=2)) + shared_BMD
         mean_B1D = observed_mean(shared_BMD, present_BM)

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from remind.cohort import Cohort, Encoding, FlatTable, flat_table
 from remind.errors import InputError
+from remind.objectives.checks import check_number, check_whole
+from remind.run_files import WEIGHTS
 from remind.training.seeds import seeded
 
-FILE = "model.safetensors"
 JITTER = 1e-5  # of a column's deviation, breaks ties before quantiles are taken
 
 
@@ -57,6 +58,16 @@ class TabMConfig:
     batch_size: int = 256
     epochs: int = 100
     patience: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("members", "width", "layers", "embedding", "batch_size", "epochs"):
+            check_whole(name, getattr(self, name), at_least=1)
+        check_whole("bins", self.bins, at_least=2)
+        check_whole("patience", self.patience, at_least=1)
+        check_number("lr", self.lr, above=0)
+        check_number("weight_decay", self.weight_decay, at_least=0)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
 class Flat:
@@ -174,12 +185,12 @@ class TabMPredictor:
         edges = {f"bins.{index}": edges for index, edges in enumerate(self.bins)}
         weights = {f"network.{name}": w for name, w in self.network.state_dict().items()}
         tensors = {**arrays, **edges, **weights}
-        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / FILE)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, encoding: Encoding, config: TabMConfig) -> Self:
         """Read what ``save`` wrote."""
-        stored = load_file(folder / FILE)
+        stored = load_file(folder / WEIGHTS)
         parts: dict[str, dict[str, Tensor]] = {"flat": {}, "bins": {}, "network": {}}
         for name, tensor in stored.items():
             part, _, rest = name.partition(".")
@@ -253,6 +264,7 @@ def _bins(number_NQ: Tensor, num_bins: int) -> list[Tensor]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*two bin edges.*")
         spread_Q = (number_NQ != number_NQ[0]).any(0)
+        num_bins = min(num_bins, len(number_NQ) - 1)  # as many as so few patients can fill
         edges = embeddings.compute_bins(number_NQ[:, spread_Q], n_bins=num_bins)
     found = iter(edges)
     return [

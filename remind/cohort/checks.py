@@ -37,7 +37,7 @@ def task_fits(spec: CohortSpec, table: Table, classes: tuple[str, ...]) -> None:
         )
 
 
-def someone_is_observed(table: Table, ids: np.ndarray, present_NM: np.ndarray) -> None:
+def everyone_is_observed(table: Table, ids: np.ndarray, present_NM: np.ndarray) -> None:
     """Every patient has a modality."""
     rows = np.flatnonzero(~present_NM.any(axis=1))
     if len(rows):
@@ -51,12 +51,17 @@ def someone_is_observed(table: Table, ids: np.ndarray, present_NM: np.ndarray) -
 def split_is_usable(
     spec: CohortSpec,
     table: Table,
+    rows: np.ndarray,
     split: np.ndarray,
     label_N: np.ndarray,
     classes: tuple[str, ...],
     person: np.ndarray,
 ) -> None:
-    """Train has patients of every class, at least two classes, and no person is in two splits."""
+    """Train has patients of every class, at least two classes, and no person is in two splits.
+
+    Only some rows of the table count.
+    """
+    split, label_N, person = split[rows], label_N[rows], person[rows]
     is_train_N = split == "train"
     label = spec.cohort.label
     if not is_train_N.any():
@@ -71,12 +76,13 @@ def split_is_usable(
         )
     is_new_N = ~np.isin(label_N, trained)
     if is_new_N.any():
-        row = int(is_new_N.argmax())
+        at = int(is_new_N.argmax())
         raise InputError(
-            f'{table.where(row)}: the label "{label}" = {classes[label_N[row]]} is in {split[row]} '
+            f'{table.where(int(rows[at]))}: the label "{label}" = {classes[label_N[at]]} is in '
+            f"{split[at]} "
             "but never in train: move a patient of this class to train, or leave the class out"
         )
-    _persons_stay(spec, table, split, person)
+    _persons_stay(spec, table, rows, split, person)
 
 
 def modalities_are_trained(spec: CohortSpec, split: np.ndarray, present_NM: np.ndarray) -> None:
@@ -141,16 +147,18 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\-.]+", "", name).casefold()
 
 
-def _persons_stay(spec: CohortSpec, table: Table, split: np.ndarray, person: np.ndarray) -> None:
+def _persons_stay(
+    spec: CohortSpec, table: Table, rows: np.ndarray, split: np.ndarray, person: np.ndarray
+) -> None:
     if spec.cohort.group_by is None:
         return
     frame = pd.DataFrame({"person": person, "split": split})
     crosses_N = (frame["split"] != frame.groupby("person")["split"].transform("first")).to_numpy()
     if crosses_N.any():
-        row = int(crosses_N.argmax())
+        at = int(crosses_N.argmax())
         raise InputError(
-            f"{table.where(row)}: the person {person[row]} "
-            f'("{spec.cohort.group_by}") is in {split[row]} '
+            f"{table.where(int(rows[at]))}: the person {person[at]} "
+            f'("{spec.cohort.group_by}") is in {split[at]} '
             "and in another split too: keep all rows of a person in one split"
         )
 

@@ -48,6 +48,8 @@ class Cohort:
         present_NM: whether each modality is observed, bool.
         invalid: modality -> a sentence for each of its values that was invalid and counts as
             missing, for cohorts whose cohort.toml says so.
+        left_out: ids of the patients to train on that are not here, for all that they have is
+            invalid.
     """
 
     spec: CohortSpec
@@ -59,6 +61,7 @@ class Cohort:
     values: dict[str, Any]
     present_NM: np.ndarray
     invalid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -197,13 +200,16 @@ def _labelled(spec: CohortSpec, table: Table) -> Cohort:
     person = (
         ids if spec.cohort.group_by is None else read_ids(table, spec.cohort.group_by, "group_by")
     )
-    values, invalid = _read(spec, table, ids, list(spec.modalities), None)
+    values, invalid, is_rejected_N = _read(spec, table, ids, list(spec.modalities), None)
     present_NM = _present(spec, values)
-    checks.someone_is_observed(table, ids, present_NM)
+    is_kept_N = present_NM.any(axis=1) | ~is_rejected_N
+    if not is_kept_N.any():
+        is_kept_N[:] = True
+    checks.everyone_is_observed(table, ids, present_NM | ~is_kept_N[:, None])
     split = _split(spec, table, person, label_N, present_NM)
-    checks.split_is_usable(spec, table, split, label_N, classes, person)
+    checks.split_is_usable(spec, table, np.flatnonzero(is_kept_N), split, label_N, classes, person)
     checks.modalities_are_trained(spec, split, present_NM)
-    return Cohort(
+    cohort = Cohort(
         spec=spec,
         ids=ids,
         label_N=label_N,
@@ -213,7 +219,9 @@ def _labelled(spec: CohortSpec, table: Table) -> Cohort:
         values=values,
         present_NM=present_NM,
         invalid=invalid,
+        left_out=tuple(as_text(ids[~is_kept_N])),
     )
+    return cohort if is_kept_N.all() else cohort.select(np.flatnonzero(is_kept_N))
 
 
 def _unlabelled(
@@ -221,9 +229,9 @@ def _unlabelled(
 ) -> Cohort:
     ids = read_ids(table, spec.cohort.id, "id")
     checks.unique_ids(table, spec.cohort.id, ids)
-    values, invalid = _read(spec, table, ids, modalities, encoding)
+    values, invalid, _ = _read(spec, table, ids, modalities, encoding)
     present_NM = _present(spec, values)
-    checks.someone_is_observed(table, ids, present_NM)
+    checks.everyone_is_observed(table, ids, present_NM)
     return Cohort(
         spec=spec,
         ids=ids,
@@ -243,10 +251,15 @@ def _read(
     ids: np.ndarray,
     modalities: Sequence[str],
     encoding: "Encoding | None",
-) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
-    """Values of every modality, unobserved where the table lacks it, and what was invalid."""
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], np.ndarray]:
+    """Values of every modality, unobserved where the table lacks it, what was invalid, and whose.
+
+    Returns:
+        The values, a sentence for each invalid one, and whether a patient had one, bool (N,).
+    """
     values: dict[str, Any] = {}
     invalid: dict[str, tuple[str, ...]] = {}
+    is_rejected_N = np.zeros(len(table), dtype=bool)
     for name, modality in spec.modalities.items():
         kind = KINDS[modality.kind]
         schema = None if encoding is None else encoding.schemas[modality.kind]
@@ -264,7 +277,8 @@ def _read(
         values[name] = kind.read(reading, modality, schema)
         if reading.invalid:
             invalid[name] = tuple(reading.invalid)
-    return values, invalid
+            is_rejected_N[list(reading.rejected)] = True
+    return values, invalid, is_rejected_N
 
 
 def _present(spec: CohortSpec, values: dict[str, Any]) -> np.ndarray:

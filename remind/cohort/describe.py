@@ -27,6 +27,7 @@ def describe(cohort: Cohort, bands: Bands | None = None) -> dict[str, Any]:
         "task": cohort.spec.cohort.task,
         "num_patients": len(cohort),
         "num_persons": len(np.unique(cohort.person)),
+        "left_out": list(cohort.left_out),
         "fingerprint": cohort.fingerprint,
         "classes": _classes(cohort, np.arange(len(cohort))),
         "splits": {name: _split(cohort, name) for name in ("train", "val", "test")},

@@ -7,6 +7,7 @@ from typing import Any
 from remind.benchmark import pooled, tables
 from remind.benchmark.config import command
 from remind.benchmark.contenders import chosen, make_contenders
+from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.report import find_contender, make_report
 from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, run_benchmark
 from remind.benchmark.splits import parse_edges
@@ -73,7 +74,7 @@ def do_benchmark(
         if source is None:
             raise InputError("benchmark needs a COHORT (or --report, to show what is there)")
         request = make_request(source, out, options)
-        if options["reference"] is not None and not (out / "benchmark.toml").is_file():
+        if options["reference"] is not None and not BenchmarkFolder(out).is_benchmark:
             names = make_contenders(METHODS, request.methods, request.objectives, request.sets)
             find_contender(options["reference"], {contender.name: None for contender in names})
         executor = make_executor(options["executor"], options["jobs"], options["address"])

@@ -10,54 +10,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from remind.cohort.features.image import build_network, load_weights
-from remind.cohort.kinds.files import FileBatch, FileSchema
 from remind.cohort.kinds.pixels import PixelModality
 from remind.encoders.augment import augment
 from remind.encoders.convolution import ResidualNet
+from remind.encoders.files import FileEncoder, FileModalityEncoder
 from remind.encoders.places import PlacePool
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.tokens import Tokens
 
 SMALL_WIDTHS = {2: (16, 32, 64, 96), 3: (8, 16, 32, 64)}  # by number of spatial axes
 KERNEL = 3
 MOST_ITEM_WIDTH = 128
 
 
-class PixelEncoder(nn.Module):
-    """A few tokens per patient and modality of images or of volumes.
-
-    Every place of every image of a patient is an item, and attention pools them, so that a finding
-    in one corner of one image of ten is not averaged away. A network of MONAI gives one item per
-    image, and a frozen one is not here at all: its features come with the batch.
-
-    Args:
-        schema: of all modalities of the kind.
-        width: D.
-        num_modalities: M of the cohort.
-        rank: unused, for all encoders are built alike.
-    """
-
-    def __init__(
-        self, schema: FileSchema, *, width: int, num_modalities: int, rank: int = 16
-    ) -> None:
-        super().__init__()
-        self.names = [item.name for item in schema.modalities]
-        self.parts = nn.ModuleList(
-            PixelModalityEncoder(item, width=width, num_modalities=num_modalities)
-            for item in schema.modalities
-        )
-
-    def forward(self, values: dict[str, FileBatch], present_BM: Tensor) -> Tokens:
-        """Encode the observed images of a batch."""
-        return merge(
-            [
-                part(values[name], present_BM)
-                for name, part in zip(self.names, self.parts, strict=True)
-            ]
-        )
-
-
-class PixelModalityEncoder(nn.Module):
-    """Tokens of one modality; only images of patients that are observed in it are looked at.
+class PixelModalityEncoder(FileModalityEncoder):
+    """Tokens of one modality, of images in training turned and shifted if it says so.
 
     Args:
         item: what training found of it.
@@ -66,8 +32,7 @@ class PixelModalityEncoder(nn.Module):
     """
 
     def __init__(self, item: PixelModality, *, width: int, num_modalities: int) -> None:
-        super().__init__()
-        self.index = item.index
+        super().__init__(item, width=width, num_modalities=num_modalities)
         self.is_augmented = item.augment and item.train
         self.flips = item.flips
         self.network, item_width = _network(item)
@@ -75,13 +40,22 @@ class PixelModalityEncoder(nn.Module):
             item, item_width=item_width, width=width, num_modalities=num_modalities
         )
 
-    def forward(self, values: FileBatch, present_BM: Tensor) -> Tokens:
-        """Encode the observed images of a batch."""
-        seen_V = present_BM[values.owner_V, self.index].nonzero().squeeze(1)
-        x_V, owner_V = values.x_V[seen_V], values.owner_V[seen_V]
+    def encode(self, x_V: Tensor, owner_V: Tensor, present_BM: Tensor) -> Tokens:
+        """Encode the images of observed patients."""
         if self.training and self.is_augmented and len(x_V):
             x_V = augment(x_V, flips=self.flips)
         return self.pool(self.network(x_V), owner_V, present_BM)
+
+
+class PixelEncoder(FileEncoder):
+    """Encoders of the modalities of images or of volumes.
+
+    Every place of every image of a patient is an item, and attention pools them, so that a finding
+    in one corner of one image of ten is not averaged away. A network of MONAI gives one item per
+    image, and a frozen one is not here at all: its features come with the batch.
+    """
+
+    make_part = PixelModalityEncoder
 
 
 class Backbone(nn.Module):

@@ -4,50 +4,20 @@ T tokens, D width, B patients, M modalities, V signals of a modality in a batch,
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from remind.cohort.kinds.files import FileBatch, FileSchema
 from remind.cohort.kinds.signal import SignalModality
 from remind.encoders.convolution import ResidualNet
+from remind.encoders.files import FileEncoder, FileModalityEncoder
 from remind.encoders.places import PlacePool
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.tokens import Tokens
 
 WIDTHS = (16, 32, 48, 64, 96)
 KERNEL = 7
 LARGEST = 20.0  # standard deviations; a lead that came off is no more than that
 
 
-class SignalEncoder(nn.Module):
-    """A few tokens per patient and modality of signals.
-
-    Args:
-        schema: of all modalities of the kind.
-        width: D.
-        num_modalities: M of the cohort.
-        rank: unused, for all encoders are built alike.
-    """
-
-    def __init__(
-        self, schema: FileSchema, *, width: int, num_modalities: int, rank: int = 16
-    ) -> None:
-        super().__init__()
-        self.names = [item.name for item in schema.modalities]
-        self.parts = nn.ModuleList(
-            SignalModalityEncoder(item, width=width, num_modalities=num_modalities)
-            for item in schema.modalities
-        )
-
-    def forward(self, values: dict[str, FileBatch], present_BM: Tensor) -> Tokens:
-        """Encode the observed signals of a batch."""
-        return merge(
-            [
-                part(values[name], present_BM)
-                for name, part in zip(self.names, self.parts, strict=True)
-            ]
-        )
-
-
-class SignalModalityEncoder(nn.Module):
+class SignalModalityEncoder(FileModalityEncoder):
     """Tokens of one modality. Every lead is two channels: its samples, and whether they are there.
 
     Args:
@@ -57,19 +27,22 @@ class SignalModalityEncoder(nn.Module):
     """
 
     def __init__(self, item: SignalModality, *, width: int, num_modalities: int) -> None:
-        super().__init__()
-        self.index = item.index
+        super().__init__(item, width=width, num_modalities=num_modalities)
         shape = (2 * len(item.leads), item.num_samples)
         self.network = ResidualNet(shape, WIDTHS, KERNEL)
         self.pool = PlacePool(
             item, item_width=WIDTHS[-1], width=width, num_modalities=num_modalities
         )
 
-    def forward(self, values: FileBatch, present_BM: Tensor) -> Tokens:
-        """Encode the observed signals of a batch."""
-        seen_V = present_BM[values.owner_V, self.index].nonzero().squeeze(1)
-        x_VLS, owner_V = values.x_V[seen_V], values.owner_V[seen_V]
-        is_there_VLS = ~x_VLS.isnan()
-        x_VLS = x_VLS.nan_to_num(0.0).clamp(-LARGEST, LARGEST)
+    def encode(self, x_V: Tensor, owner_V: Tensor, present_BM: Tensor) -> Tokens:
+        """Encode the signals (V, L, S) of observed patients; NaN where a sample is not there."""
+        is_there_VLS = ~x_V.isnan()
+        x_VLS = x_V.nan_to_num(0.0).clamp(-LARGEST, LARGEST)
         x_VCS = torch.cat([x_VLS, is_there_VLS.to(x_VLS.dtype)], dim=1)
         return self.pool(self.network(x_VCS), owner_V, present_BM)
+
+
+class SignalEncoder(FileEncoder):
+    """Encoders of the modalities of signals."""
+
+    make_part = SignalModalityEncoder

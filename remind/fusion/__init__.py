@@ -6,6 +6,7 @@ from remind.fusion.context import GroupContext
 from remind.fusion.model import FusionModel, Model, Output, Represented
 from remind.fusion.moe import GroupMoE, MoEConfig, Routed, Routing, SoftGroupMoE, SoftMoEConfig
 from remind.fusion.packing import Packing
+from remind.fusion.slots import mean_slots, sum_slots
 
 __all__ = [
     "Attention",
@@ -22,4 +23,6 @@ __all__ = [
     "Routing",
     "SoftGroupMoE",
     "SoftMoEConfig",
+    "mean_slots",
+    "sum_slots",
 ]

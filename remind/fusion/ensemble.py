@@ -4,7 +4,7 @@ A parameter-efficient ensemble (BatchEnsemble, Wen et al. 2020; TabM, Gorishniy 
 carried over from flat tables to sets of tokens: the members share encoders, experts and matrices,
 and differ in element-wise factors. Tokens are computed once, whatever K is.
 
-T tokens, D width, B patients, K members, M modalities, C classes.
+T tokens, D width, B patients, K members, M modalities, S slots of them, C classes.
 """
 
 from dataclasses import replace
@@ -21,6 +21,7 @@ from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
 from remind.fusion.moe.code import GroupCode
 from remind.fusion.packing import Packing
+from remind.fusion.slots import sum_slots
 from remind.fusion.weigh import patients_first, weigh
 
 PART = 64  # patients that are predicted at once on CPU: their readouts stay in cache
@@ -83,15 +84,19 @@ class Pool(nn.Module):
 
     def slots(self, tokens: Tokens, context: GroupContext) -> Tensor:
         """Return the sum of a patient's tokens of each modality, or what says it is absent."""
-        num_patients, num_modalities = len(context.combo_B), self.num_modalities
-        width, place_T, present_UM = tokens.x_TD.shape[1], tokens.modality_T, context.present_UM
+        place_T, present_UM = tokens.modality_T, context.present_UM
         if not self.is_complete:
             place_T = self.place_M.index_select(0, place_T)
             present_UM = present_UM.index_select(1, self.seen_m)
-        place_T = place_T + tokens.owner_T * (num_modalities + 1)  # one place for what is left out
-        x_BMD = tokens.x_TD.new_zeros(num_patients * (num_modalities + 1), width)
-        x_BMD = x_BMD.index_add(0, place_T, tokens.x_TD)
-        x_BMD = x_BMD.view(num_patients, num_modalities + 1, width)[:, :num_modalities]
+        num_slots = self.num_modalities + 1  # the last for what is left out
+        x_BSD = sum_slots(
+            tokens.x_TD,
+            tokens.owner_T,
+            place_T,
+            num_patients=len(context.combo_B),
+            num_slots=num_slots,
+        )
+        x_BMD = x_BSD[:, : self.num_modalities]
         absent_BM1 = ~present_UM.index_select(0, context.combo_B).unsqueeze(-1)
         return torch.where(absent_BM1, self.absent_MD.to(x_BMD.dtype), x_BMD)
 

@@ -48,7 +48,15 @@ class FusionModel(nn.Module):
     Whatever works on representations (mixup between groups, say) works on all of them. A model
     whose representation is of no use to others leaves both methods as they are and defines
     ``forward``: its logits are then its representation.
+
+    Raises:
+        TypeError: a subclass defines neither; each would call the other without end.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.represent is FusionModel.represent and cls.forward is FusionModel.forward:
+            raise TypeError(f"{cls.__name__} must define represent or forward, it has neither")
 
     def represent(self, batch: Batch) -> Represented:
         """Return the representation of every patient, before the classifier."""

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from remind.errors import InputError
-from remind.objectives.adaptive import AdaptiveObjective
 from remind.objectives.base import Robust, num_ranks
 from remind.objectives.checks import check_batch, check_choice, check_number
-from remind.objectives.weights import follow, relative, worst_chi_square
+from remind.objectives.running import RunningObjective
+from remind.objectives.weights import worst_chi_square
 
 
-class ChiSquare(AdaptiveObjective):
+class ChiSquare(RunningObjective):
     """max of sum_i q_i L_i over distributions q with 1/2 sum_i p_i (q_i / p_i - 1)^2 <= radius.
 
     Duchi & Namkoong 2021; the inner problem is solved exactly (`worst_chi_square`).
@@ -36,7 +36,7 @@ class ChiSquare(AdaptiveObjective):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(AdaptiveObjective.Config):
+    class Config(RunningObjective.Config):
         """Options of chi-square DRO."""
 
         radius: float = 0.1
@@ -45,30 +45,21 @@ class ChiSquare(AdaptiveObjective):
         over: Literal["groups", "patients"] = "groups"
         """Who is weighed."""
 
-        rate: float = 0.1
-        """Weight of the newest batch in the running loss of a group, in (0, 1]."""
-
         def __post_init__(self) -> None:
             super().__post_init__()
             check_number("radius", self.radius, at_least=0)
             check_choice("over", self.over, ("groups", "patients"))
-            check_number("rate", self.rate, above=0, at_most=1)
             if self.held_out and self.over == "patients":
                 raise InputError(
                     "held_out weighs groups by their validation loss, but over=patients weighs "
                     "training patients: set over=groups, or held_out=false"
                 )
 
-    running_G: Tensor
-    seen_G: Tensor
-
     def __init__(
         self, counts_G: Tensor, config: Config | None = None, *, patterns_GM: Tensor | None = None
     ) -> None:
         super().__init__(counts_G, config, patterns_GM=patterns_GM)
         self.config = config or self.Config()
-        self.register_buffer("running_G", torch.zeros_like(self.counts_G))
-        self.register_buffer("seen_G", torch.zeros_like(self.counts_G, dtype=torch.bool))
 
     def forward(self, loss_B: Tensor, group_B: Tensor) -> Robust:
         """As `Objective.forward`."""
@@ -88,20 +79,9 @@ class ChiSquare(AdaptiveObjective):
         loss_B = loss_B.to(torch.promote_types(loss_B.dtype, torch.float32))
         return Robust((weight_B.to(loss_B.dtype) * loss_B).sum() * num_ranks(), weight_G)
 
-    def update(self, loss_G: Tensor, count_G: Tensor) -> None:
-        self._update(loss_G, count_G, self.config.rate)
-
-    def update_held_out(self, loss_G: Tensor, count_G: Tensor) -> None:
-        self._update(loss_G, count_G, 1.0)
-
-    def _update(self, loss_G: Tensor, count_G: Tensor, rate: float) -> None:
-        loss_G = relative(loss_G, count_G)
-        self.running_G = follow(self.running_G, self.seen_G, loss_G, count_G, rate)
-        self.seen_G = self.seen_G | (count_G > 0)
-        share_G = self.counts_G / self.counts_G.sum()
-        mass_G = share_G.where(self.seen_G, 0.0)
-        worst_G = worst_chi_square(mass_G, self.running_G, self.config.radius)
-        self.weight_G = torch.where(self.seen_G, worst_G, share_G)
+    def worst(self, mass_G: Tensor) -> Tensor:
+        """As `RunningObjective.worst`."""
+        return worst_chi_square(mass_G, self.running_G, self.config.radius)
 
 
 def _of_all_ranks(loss_B: Tensor) -> tuple[Tensor, int]:

@@ -1,7 +1,6 @@
 """Read a run folder without torch: its files are TOML, JSON and Parquet."""
 
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +12,15 @@ from remind.cohort import Groups
 from remind.errors import InputError
 from remind.evaluation import read_predictions
 from remind.evaluation.table import check_same_patients
+from remind.run_files import (
+    DIAGNOSIS,
+    ENCODING,
+    EVALUATION,
+    METRICS,
+    PREDICTIONS,
+    read_config,
+)
 from remind.sources.manifest import MANIFEST
-
-# The names are those of remind.training.run, which imports torch.
-CONFIG = "config.toml"
-ENCODING = "encoding.json"
-EVALUATION = "evaluation.json"
-DIAGNOSIS = "diagnosis.json"
-PREDICTIONS = "predictions.parquet"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,12 +105,9 @@ def read_run(path: Path) -> ReportedRun:
     Raises:
         InputError: it is no run, it was not evaluated, or a file of it is damaged.
     """
-    if not (path / CONFIG).is_file():
-        what = f"it has no {CONFIG}" if path.exists() else "it does not exist"
-        raise InputError(f"{path} is no run folder: {what}")
+    config = read_config(path)
     if not (path / EVALUATION).is_file():
         raise InputError(f"{path} was not evaluated: run remind evaluate {path} first")
-    config = _read_config(path / CONFIG)
     evaluation, encoding = _read_json(path / EVALUATION), _read_json(path / ENCODING)
     try:
         return ReportedRun(
@@ -134,13 +130,6 @@ def read_run(path: Path) -> ReportedRun:
             f"{path} was written by another version of REMIND: {error!r} is not as expected; "
             "fit and evaluate again"
         ) from error
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is damaged: {error}") from error
 
 
 def _read_json(file: Path) -> Any:

@@ -21,8 +21,7 @@ from remind.report.sections.groups import groups_section
 from remind.report.sections.routing import routing_section
 from remind.report.sections.tail import tail_section
 from remind.report.sections.weights import weights_section
-
-REPORT = "report.html"
+from remind.run_files import REPORT
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:

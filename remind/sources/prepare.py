@@ -1,5 +1,7 @@
 """Cohorts that can be made: a folder with its tables, files, cohort.toml and manifest.json."""
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +46,8 @@ def prepare(
 ) -> Manifest:
     """Make the cohort folder of a source; it is there whole or not at all.
 
-    What a killed preparation left beside `out` is cleared away by the next one.
+    What a killed preparation left beside `out` is cleared away by the next one; while one is at
+    work, another one to the same folder is refused.
 
     Args:
         name: a key of `PREPARE`.
@@ -57,15 +60,14 @@ def prepare(
 
     Raises:
         InputError: no such source, an option that it does not take or lacks, or `out` cannot be the
-            folder, or what the source refuses, or the mask does not fit.
+            folder, or somebody is filling it, or what the source refuses, or the mask does not fit.
     """
     source = _find(name, options)
     mask = load_mask(mask) if isinstance(mask, Path) else mask
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        what = "is not empty" if out.is_dir() else "is a file"
-        raise InputError(f"{out} {what}: give --out a folder that does not exist yet")
-    with _unfinished(out) as temporary:
+    _check_free(out)
+    with _alone(out), _unfinished(out) as temporary:
+        _check_free(out)  # another preparation may have ended since
         manifest = source.write(temporary, **options)
         if mask is not None:
             apply(temporary, mask, manifest)
@@ -76,12 +78,58 @@ def prepare(
     return manifest
 
 
+def _check_free(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise InputError(f"{out} {what}: give --out a folder that does not exist yet")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of `out`, a hidden file beside it; a killed process lets go of it.
+
+    Raises:
+        InputError: another process holds it, or the folder of `out` cannot be made.
+    """
+    path = out.parent / f".{out.name}.lock"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made: {error.strerror}") from error
+    try:
+        if not _is_held(lock, path):
+            raise InputError(
+                f"another remind prepare is filling {out}: wait until it is done, "
+                "or give --out another folder"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held: nobody else is let in before
+    finally:
+        os.close(lock)
+
+
+def _is_held(lock: int, path: Path) -> bool:
+    """Try to hold an open file; it does not count if it is no longer the one at its path."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock))
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
     """An empty hidden folder beside `out`, which is gone in the end unless it was renamed."""
     temporary = out.parent / f".{out.name}.unfinished"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
     except OSError as error:

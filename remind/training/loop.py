@@ -16,6 +16,7 @@ from remind.cohort import Encoded
 from remind.errors import InputError
 from remind.objectives import AdaptiveObjective, Objective, diagnose, group_mean
 from remind.objectives.base import num_ranks
+from remind.run_files import CHECKPOINTS, METRICS
 from remind.training.average import WeightAverage
 from remind.training.batches import own_slice
 from remind.training.checkpoint import (
@@ -38,9 +39,6 @@ from remind.training.sampling import (
 from remind.training.seeds import seeded
 from remind.training.selection import Criterion, criterion
 from remind.training.steps import Steps
-
-CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,7 @@ from torch import nn
 
 from remind.cohort import Cohort, Encoding
 from remind.objectives import make_objective
+from remind.run_files import WEIGHTS
 from remind.training.batches import tokens_of_modalities
 from remind.training.config import TrainConfig
 from remind.training.files import read_tensors, write_tensors
@@ -22,8 +23,6 @@ from remind.training.progress import Progress
 from remind.training.search import NEURAL, Space
 from remind.training.seeds import seeded
 from remind.training.settings import Settings
-
-WEIGHTS = "model.safetensors"
 
 
 class Predictor(Protocol):

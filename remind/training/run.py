@@ -4,7 +4,6 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,18 +13,19 @@ import tomli_w
 
 from remind.cohort import CohortSpec, Encoding, spec_from_dict
 from remind.errors import InputError
+from remind.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    DIAGNOSIS,
+    ENCODING,
+    EVALUATION,
+    MODEL,
+    OF_A_RUN,
+    PREDICTIONS,
+    read_config,
+)
 from remind.training.files import TEMPORARY, move, read_json, write_json, write_text
-from remind.training.loop import CHECKPOINTS, METRICS
 from remind.training.settings import Settings
-
-CONFIG = "config.toml"
-ENCODING = "encoding.json"
-EVALUATION = "evaluation.json"
-DIAGNOSIS = "diagnosis.json"
-PREDICTIONS = "predictions.parquet"
-REPORT = "report.html"
-MODEL = "model"
-"""Stem of the file whose presence says that the fit is done: model.safetensors, model.txt, …"""
 
 PACKAGES = (
     "remind-med",
@@ -36,7 +36,10 @@ PACKAGES = (
     "scikit-learn",
     "lightning-fabric",
     "lightgbm",
+    "xgboost",
+    "catboost",
     "tabm",
+    "rtdl-num-embeddings",
 )
 
 
@@ -120,13 +123,10 @@ class RunFolder:
         Raises:
             InputError: there is none, or it is damaged.
         """
-        if not self.is_run:
-            what = f"it has no {CONFIG}" if self.path.exists() else "it does not exist"
-            raise InputError(f"{self.path} is no run folder: {what}")
+        data = read_config(self.path)
         try:
-            data = tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
             cohort = CohortOrigin(**data.pop("cohort"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"{self.path / CONFIG} is damaged: {error}") from error
         data.pop("versions", None)
         return RunConfig(settings=data, cohort=cohort)
@@ -173,16 +173,7 @@ class RunFolder:
         """
         self.config()
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
-        for name in (
-            EVALUATION,
-            DIAGNOSIS,
-            PREDICTIONS,
-            REPORT,
-            METRICS,
-            ENCODING,
-            f"{MODEL}.*",
-            CONFIG,
-        ):
+        for name in OF_A_RUN:
             for file in self.path.glob(name):
                 file.unlink()
 

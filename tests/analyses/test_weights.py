@@ -11,9 +11,9 @@ from remind.analyses.weights import group_weights
 from remind.cohort import Cohort
 from remind.errors import InputError
 from remind.methods import METHODS
+from remind.run_files import CHECKPOINTS
 from remind.sources import load_source
 from remind.training import Run, fit_run, open_run, with_overrides
-from remind.training.loop import CHECKPOINTS
 
 OPTIONS = Options(num_boot=50)
 MINE = ("gradients", "concept_shift", "routing", "group_weights")

@@ -1,17 +1,16 @@
 """`remind benchmark` and `remind results` as a user runs them."""
 
 import json
-import sys
 import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from remind.cli import main
 from remind.commands import benchmark as command
 from tests.benchmark.make import inline
 from tests.cohort.make import write_cohort
+from tests.commands import remind
 
 SMALL = ["--seeds", "1", "--folds", "2", "--edges", "5,20", "--num-boot", "20"]
 FAST = ["--set", "lightgbm:trees=4", "--set", "catboost:trees=4", "--set", "xgboost:trees=4"]
@@ -25,13 +24,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "on_processes", lambda jobs: inline())
-
-
-def remind(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["remind", *(str(a) for a in arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return int(stop.value.code or 0)
 
 
 def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(

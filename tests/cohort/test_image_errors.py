@@ -1,14 +1,19 @@
 """Every image that cannot be used is named in one sentence, or counts as missing."""
 
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from remind.cohort import read_cohort
+from remind.cohort.describe import describe
 from remind.errors import InputError
+from remind.terminal import description
 from tests.cohort.make_files import (
     DICOM_FILES,
     blob_images,
@@ -134,3 +139,34 @@ def test_numbers_and_spacing_are_asked_for_in_words(tmp_path: Path) -> None:
     folder = write_files_cohort(tmp_path, blob_images(tmp_path, 5), section)
     with pytest.raises(InputError, match="does not say its pixel spacing, which spacing_mm needs"):
         read_cohort(folder)
+
+
+@pytest.mark.parametrize("split", ["val = 0.2", 'column = "split"'])
+def test_a_patient_of_whom_only_bad_images_are_there_is_left_out(
+    split: str, tmp_path: Path
+) -> None:
+    """A folder of damaged files stops nobody who asked for "missing"; a bare row still does."""
+    files = [str(tmp_path / name) for name in blob_images(tmp_path, 30)]
+    for i in (4, 9):
+        Path(files[i]).write_bytes(b"no picture")
+    frame = pd.DataFrame({"id": [f"p{i}" for i in range(30)], "y": [i % 2 for i in range(30)]})
+    frame["split"] = ["train", "val", "test"] * 10
+    frame["path"] = [*files[:29], f"{files[4]};{files[29]}"]  # of the last, one is left: still bad
+    frame.to_parquet(tmp_path / "patients.parquet")
+    roles = 'name = "x"\ntable = "patients.parquet"\nid = "id"\nlabel = "y"\ntask = "binary"\n'
+    section = f'[modalities.pictures]\n{SECTION}column = "path"\non_invalid = "missing"\n'
+    (tmp_path / "cohort.toml").write_text(f"[cohort]\n{roles}[split]\n{split}\n{section}")
+    cohort = read_cohort(tmp_path)
+    assert cohort.left_out == ("p4", "p9", "p29")
+    assert cohort.ids.tolist() == [f"p{i}" for i in range(30) if i not in (4, 9, 29)]
+    assert cohort.present_NM.all()
+    assert len(cohort.invalid["pictures"]) == 3
+    shown = io.StringIO()
+    facts = describe(cohort)
+    assert facts["left_out"] == ["p4", "p9", "p29"]
+    Console(file=shown, width=200).print(description(facts))
+    assert "3 patients are left out, for all that they have is invalid (id p4" in shown.getvalue()
+    frame.loc[3, "path"] = ""
+    frame.to_parquet(tmp_path / "patients.parquet")
+    with pytest.raises(InputError, match=r"row 4: one patient has no modality at all \(id p3\)"):
+        read_cohort(tmp_path)

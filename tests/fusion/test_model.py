@@ -16,7 +16,7 @@ from torch import nn
 
 from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
 from remind.errors import InputError
-from remind.fusion import GroupContext
+from remind.fusion import FusionModel, GroupContext, Output
 from remind.fusion.config import FUSIONS, MIXTURES, ModelConfig
 from remind.fusion.model import Model
 from remind.fusion.moe import SoftGroupMoE
@@ -286,3 +286,10 @@ def test_wrong_values_are_refused(change, sentence):
     """The error is one sentence that names the value and what it may be."""
     with pytest.raises(InputError, match="^" + re.escape(sentence)):
         replace(SMALL, **change)
+
+
+def test_a_model_without_a_representation_and_without_logits_is_refused_when_it_is_defined():
+    """Each of the two methods of the base has the other one to go by."""
+    with pytest.raises(TypeError, match=r"^Idle must define represent or forward, it has neither$"):
+        type("Idle", (FusionModel,), {})
+    type("Lazy", (type("Logits", (FusionModel,), {"forward": lambda *_: Output}),), {})

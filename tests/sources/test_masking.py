@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remind.cli import main
 from remind.cohort import Groups, load_spec, read_cohort
 from remind.errors import InputError
 from remind.sources import load_source
 from remind.sources.masking import load_mask, mask_from_dict
 from remind.sources.masking.draw import draw_combinations, draw_each, zipf_combinations
 from remind.sources.prepare import prepare
+from tests.commands import remind
 
 PATIENTS = 200
 NAMES = ("image", "text", "labs")
@@ -494,11 +493,8 @@ def test_the_command(
 ) -> None:
     root, mask = small(tmp_path / "root"), tmp_path / "mask.toml"
     mask.write_text('patients = "any"\n[random]\nshare = 0.2\n')
-    arguments = ["--root", str(root), "--mask", str(mask), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["remind", "prepare", "cohort", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 0
+    arguments = ["--root", root, "--mask", mask, "--out", tmp_path / "out"]
+    assert remind(monkeypatch, "prepare", "cohort", *arguments) == 0
     said = capsys.readouterr().out
     assert "masked on purpose: " in said
     assert "of 200 patients that may be masked lack something now (a " in said

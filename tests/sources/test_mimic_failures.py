@@ -14,9 +14,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from remind.cli import main
 from remind.errors import InputError
 from remind.sources.prepare import prepare
+from tests.commands import remind
 from tests.sources.mimic_release import Release
 from tests.sources.mimic_shared import (
     copy_of,
@@ -42,12 +42,9 @@ def refused(
     *options: object,
 ) -> str:
     """What the command says when it refuses: status 2, one line, and nothing is left behind."""
-    arguments = ["prepare", "mimic-iv", "--out", out, "--threads", "1", *options]
-    monkeypatch.setattr(sys, "argv", ["remind", *map(str, arguments)])
     beside = sorted(out.parent.iterdir())
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
+    arguments = ("--out", out, "--threads", 1, *options)
+    assert remind(monkeypatch, "prepare", "mimic-iv", *arguments) == 2
     assert sorted(out.parent.iterdir()) == beside
     told = capsys.readouterr()
     assert told.out == ""

@@ -1,7 +1,6 @@
 """MIMIC-IV from generated files with the real columns: who is in it, labels, modalities, splits."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from remind.cli import main
 from remind.cohort import read_cohort
 from remind.sources.manifest import Manifest, flow_lines
 from remind.sources.mimic_iv.tasks import LONG_STAY_DAYS
+from tests.commands import remind
 from tests.sources.mimic_columns import DIAGNOSES
 from tests.sources.mimic_release import Release
 from tests.sources.mimic_shared import (
@@ -42,14 +41,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     return out, prepared(release_of(tmp_path_factory), out, modules=False, window=24, seed=3)
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["remind", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
 def test_from_raw_files_to_a_fit_on_the_command_line(
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
@@ -59,12 +50,12 @@ def test_from_raw_files_to_a_fit_on_the_command_line(
     monkeypatch.setenv("REMIND_CACHE", str(tmp_path / "cache"))
     release, cohort = release_of(tmp_path_factory, 20), tmp_path / "cohort"
     options = [part for name, path in release.options.items() for part in (f"--{name}", path)]
-    assert command(monkeypatch, "prepare", "mimic-iv", *options, "--out", cohort) == 0
+    assert remind(monkeypatch, "prepare", "mimic-iv", *options, "--out", cohort) == 0
     told = capsys.readouterr().out
     assert "that last at least 48 hours" in told
     assert f"next: remind describe {cohort}" in told
 
-    assert command(monkeypatch, "describe", cohort, "--json") == 0
+    assert remind(monkeypatch, "describe", cohort, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     names = {modality["name"] for modality in facts["modalities"]}
     assert names == {"demographics", "outpatient", *SERIES, *CODES, *OF_MODULES}
@@ -72,8 +63,8 @@ def test_from_raw_files_to_a_fit_on_the_command_line(
     run = tmp_path / "run"
     small = ["epochs=1", "width=8", "hidden=8", "members=1", "experts=2", "batch_size=32"]
     sets = [part for text in small for part in ("--set", text)]
-    assert command(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
-    assert command(monkeypatch, "evaluate", run, "--json") == 0
+    assert remind(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
+    assert remind(monkeypatch, "evaluate", run, "--json") == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["n"] == facts["splits"]["test"]["n"]
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from remind.cli import main
 from remind.cohort import read_cohort
 from remind.errors import InputError
 from remind.sources.limits import load_rules
 from remind.sources.manifest import Manifest, flow_lines
 from remind.sources.prepare import prepare
+from tests.commands import remind
 from tests.sources.physionet2012_release import PARAMETERS, Release, write_release
 
 SERIES = {
@@ -45,32 +44,24 @@ def features(cohort: Path) -> dict[str, object]:
     return {**files, "patients": main_table.to_csv()}
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["remind", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
 def test_from_raw_files_to_a_fit_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release, cohort = write_release(tmp_path / "root"), tmp_path / "cohort"
     options = ("--root", release.root, "--out", cohort, "--threads", 1)
-    assert command(monkeypatch, "prepare", "physionet2012", *options) == 0
+    assert remind(monkeypatch, "prepare", "physionet2012", *options) == 0
     told = capsys.readouterr().out
     assert "60  whose outcome is known" in told
     assert "set-c is absent" in told
 
-    assert command(monkeypatch, "describe", cohort, "--json") == 0
+    assert remind(monkeypatch, "describe", cohort, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert {modality["name"] for modality in facts["modalities"]} == SERIES | TABULAR
 
     run = tmp_path / "run"
     small = ["epochs=1", "width=8", "hidden=8", "members=1", "experts=2", "batch_size=32"]
     sets = [part for text in small for part in ("--set", text)]
-    assert command(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
+    assert remind(monkeypatch, "fit", cohort, "--out", run, *sets) == 0
 
 
 def test_series_and_labels_are_those_of_a_plain_reading(release: Release, tmp_path: Path) -> None:

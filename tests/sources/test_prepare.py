@@ -1,15 +1,14 @@
 """Preparing a cohort folder: there whole or not at all, never over what is there already."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from remind.cli import main
 from remind.cohort import load_spec
 from remind.errors import InputError
 from remind.sources.manifest import Manifest
 from remind.sources.prepare import PREPARE, Preparation, prepare
+from tests.commands import remind
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +59,35 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     assert "cannot be made" in sentence(lambda: prepare("words", file / "inside"))
 
 
+def test_two_at_once_to_one_folder_do_not_collide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second is refused in a sentence, the first ends whole, and so does one elsewhere."""
+    out = tmp_path / "out"
+
+    def write(folder: Path) -> Manifest:
+        (folder / "file.txt").write_text("first")
+        assert remind(monkeypatch, "prepare", "words", "--out", out) == 2
+        prepare("words", tmp_path / "elsewhere")
+        return Manifest(source="slow", unit="words")
+
+    monkeypatch.setitem(PREPARE, "slow", Preparation(write=write))
+    prepare("slow", out)
+    assert (out / "file.txt").read_text() == "first"
+    assert (tmp_path / "elsewhere" / "file.txt").read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "out"]
+    assert capsys.readouterr().err.strip() == (
+        f"remind: another remind prepare is filling {out}: wait until it is done, "
+        "or give --out another folder"
+    )
+
+
+def test_a_lock_that_a_killed_process_left_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".out.lock").touch()
+    prepare("words", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_an_unknown_source_or_option_names_those_there_are(tmp_path: Path) -> None:
     known = ", ".join(f'"{name}"' for name in PREPARE)
     assert sentence(lambda: prepare("toy", tmp_path / "out")) == (
@@ -88,10 +116,7 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["remind", "prepare", *arguments, "--out", str(out)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == status
+    assert remind(monkeypatch, "prepare", *arguments, "--out", out) == status
     captured = capsys.readouterr()
     assert said in (captured.out if status == 0 else captured.err)
     if status == 0:

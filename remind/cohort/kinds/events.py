@@ -78,7 +78,9 @@ class EventRows:
             InputError: the policy of the modality is "error", and a row is bad.
         """
         for v in np.flatnonzero(is_bad_V).tolist():
-            self.reading.reject(f"{self.table.where(int(self.row_V[v]))}: {problem(v)}")
+            self.reading.reject(
+                f"{self.table.where(int(self.row_V[v]))}: {problem(v)}", self.patient_V[v]
+            )
         self.is_refused_N[self.patient_V[is_bad_V]] = True
 
     def accepted(self) -> np.ndarray:

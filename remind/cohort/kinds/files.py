@@ -293,7 +293,7 @@ def _checked(
     for u, key in enumerate(keys):
         if isinstance(key, FormatError):
             for v in np.flatnonzero(which_V == u):
-                reading.reject(f"{paths.where(int(v))}, which {key}")
+                reading.reject(f"{paths.where(int(v))}, which {key}", paths.owner_V[v])
             yield ""
         else:
             yield key

@@ -35,6 +35,7 @@ class Reading:
         is_training: False for a table to predict, where a modality may be absent.
         policy: what an invalid value means: an error, or that the modality is unobserved.
         invalid: a sentence for each value that the policy "missing" passed over.
+        rejected: rows of the patients whose values those are.
     """
 
     modality: str
@@ -44,9 +45,10 @@ class Reading:
     is_training: bool = True
     policy: Policy = "error"
     invalid: list[str] = field(default_factory=list)
+    rejected: set[int] = field(default_factory=set)
 
-    def reject(self, sentence: str) -> None:
-        """Refuse a value, or note that it counts as missing.
+    def reject(self, sentence: str, patient: int | np.integer) -> None:
+        """Refuse a value of a patient, given by row, or note that it counts as missing.
 
         Raises:
             InputError: the policy is "error".
@@ -56,6 +58,7 @@ class Reading:
                 f'{sentence} (or set on_invalid = "missing" in [modalities.{self.modality}])'
             )
         self.invalid.append(sentence)
+        self.rejected.add(int(patient))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from remind.cohort.columns import clean_text, is_text, parse_numbers, refuse_unusable
 from remind.cohort.kinds.base import ModalitySpec
 from remind.cohort.kinds.ragged import Ragged
-from remind.cohort.kinds.reading import Reading, read_long
+from remind.cohort.kinds.reading import LongTable, Reading, read_long
 from remind.cohort.tables import Table
 from remind.errors import InputError
 
@@ -162,7 +162,8 @@ def _of_column(reading: Reading, spec: TextSpec) -> Found:
         for v in np.flatnonzero(is_blank_V):
             reading.reject(
                 f'{table.where(int(owner_V[v]))}: the list in column "{spec.column}" holds an '
-                "empty note: remove it"
+                "empty note: remove it",
+                owner_V[v],
             )
         return owner_V, text_V, is_blank_V
     text_N, is_blank_N = _texts(table, spec.column, column)
@@ -180,7 +181,7 @@ def _of_table(reading: Reading, spec: TextSpec) -> Found | None:
     row_V = np.flatnonzero(long.patient_V >= 0)
     time_V, is_refused_V = np.zeros(len(row_V)), np.zeros(len(row_V), bool)
     if spec.time is not None:
-        time_V, is_refused_V = _times(reading, long.table, spec.time, row_V)
+        time_V, is_refused_V = _times(reading, long, spec.time, row_V)
         if spec.until is not None:
             in_time_V = is_refused_V | (time_V <= spec.until)
             row_V, time_V = row_V[in_time_V], time_V[in_time_V]
@@ -192,7 +193,8 @@ def _of_table(reading: Reading, spec: TextSpec) -> Found | None:
     for v in np.flatnonzero(is_blank_V & ~is_refused_V):
         reading.reject(
             f'{long.table.where(int(row_V[v]))}: column "{spec.text}" holds an empty note: '
-            "write it, or leave the row out"
+            "write it, or leave the row out",
+            int(long.patient_V[row_V[v]]),
         )
     return long.patient_V[row_V], text_V, is_blank_V | is_refused_V
 
@@ -215,9 +217,10 @@ def _texts(
 
 
 def _times(
-    reading: Reading, table: Table, name: str, row_V: np.ndarray
+    reading: Reading, long: LongTable, name: str, row_V: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The time of each row, and whether it was refused."""
+    table = long.table
     column = table.data[name].take(pa.array(row_V))
     refuse_unusable(table, name, column)
     if is_text(column.type):
@@ -230,6 +233,7 @@ def _times(
         holds = "no time" if value is None else f'"{value}", which is not a finite number'
         reading.reject(
             f'{table.where(int(row_V[v]))}: column "{name}" holds {holds}: '
-            "write the time of the note as a number"
+            "write the time of the note as a number",
+            int(long.patient_V[row_V[v]]),
         )
     return time_V, is_refused_V

@@ -186,7 +186,7 @@ def _from_files(reading: Reading, name: str) -> tuple[np.ndarray, list[np.ndarra
         try:
             found[row] = _load(table, int(row), name, path.strip())
         except InputError as error:
-            reading.reject(str(error))
+            reading.reject(str(error), row)
     return np.array(list(found), dtype=np.int64), list(found.values())
 
 
@@ -218,7 +218,8 @@ def _spread(
     for at in np.flatnonzero(lengths != expected):
         reading.reject(
             f'{table.where(int(rows[at]))}: the vector in column "{name}" has '
-            f"{lengths[at]} numbers, expected {expected}"
+            f"{lengths[at]} numbers, expected {expected}",
+            rows[at],
         )
     raw_ND = np.full((len(table), expected), np.nan, np.float32)
     kept = np.flatnonzero(lengths == expected)
@@ -230,7 +231,8 @@ def _spread(
     for row in np.flatnonzero(is_bad_N):
         reading.reject(
             f'{table.where(int(row))}: the vector in column "{name}" holds a number '
-            "that is not finite: correct it, or leave the cell empty if it is missing"
+            "that is not finite: correct it, or leave the cell empty if it is missing",
+            row,
         )
         raw_ND[row] = np.nan
     return raw_ND

@@ -1,11 +1,10 @@
-"""Which combinations of modalities there are, and how well each is served, as an UpSet plot.
+"""Which combinations of modalities there are, and how well each is served.
 
-Lex et al. 2014, "UpSet: visualization of intersecting sets": a column per combination, most common
-first; its filled dots are the modalities in it, the bar above its training patients, and the points
-between how well the run serves its evaluated patients.
+An UpSet plot (`remind.upset`) with points between bars and dots: how well the run serves the
+evaluated patients of a combination.
 """
 
-# G combinations shown, M modalities
+# M modalities
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +16,22 @@ from remind.report.runs import ReportedRun
 from remind.report.sections.bands import metric_cell
 from remind.report.svg import BAND_COLORS, FULL_WIDTH, GRID, INK, MUTED, PAPER, inline
 from remind.report.words import count, cut, percent, plural
+from remind.upset import Look, draw_counts, draw_dots, draw_shares, hide_columns
 
 NUM_SHOWN = 24
 MAX_MODALITIES = 40
 """Rows of dots; beyond them those that most patients have or lack are left out."""
 INCHES_PER_ROW = 0.215
 MAX_NAME = 22
+LOOK = Look(
+    bands={band: BAND_COLORS[band] for band in ("head", "medium", "tail")},
+    dot=INK,
+    no_dot=GRID,
+    dot_size=26,
+    line_width=1,
+    bar={"height": 0.55, "color": MUTED, "alpha": 0.55},
+    room=0.45,
+)
 
 
 def combinations_section(runs: Sequence[ReportedRun]) -> Section:
@@ -55,10 +64,14 @@ def _upset(run: ReportedRun) -> Figure:
         bars, points, sizes, dots = (
             figure.add_subplot(grid[at]) for at in ((0, 1), (1, 1), (2, 0), (2, 1))
         )
-        _draw_bars(bars, run, num)
+        draw_counts(bars, run.groups, num, LOOK)
+        bars.set_ylabel("training\npatients")
+        bars.margins(y=0.12)
+        bars.legend(loc="upper right", ncols=3)
         _draw_losses(points, run, blocks)
-        _draw_dots(dots, run.groups.patterns_GM[:num][:, order_M])
-        _draw_sizes(sizes, run, order_M)
+        draw_dots(dots, run.groups.patterns_GM[:num][:, order_M], LOOK)
+        shown = [cut(run.modalities[m], MAX_NAME) for m in order_M]
+        draw_shares(sizes, shown, _shares(run)[order_M], LOOK)
 
     caption = (
         f"A column is a combination; its dots are the modalities in it. Bars: training patients. "
@@ -86,28 +99,6 @@ def _shares(run: ReportedRun) -> np.ndarray:
     return (counts_G[:, None] * run.groups.patterns_GM).sum(axis=0) / counts_G.sum()
 
 
-def _draw_bars(axes: Any, run: ReportedRun, num: int) -> None:
-    counts_G = run.groups.counts_G[:num]
-    band_G = run.groups.bands.of(counts_G)
-    for band in ("head", "medium", "tail"):
-        at = np.flatnonzero(band_G == band)
-        if len(at):
-            axes.bar(at, counts_G[at], width=0.7, color=BAND_COLORS[band], label=band)
-    for at, num_patients in enumerate(counts_G.tolist()):
-        axes.annotate(
-            count(num_patients),
-            (at, num_patients),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-        )
-    axes.set_ylabel("training\npatients")
-    axes.margins(y=0.12)
-    axes.legend(loc="upper right", ncols=3)
-    _share_columns(axes, num)
-
-
 def _draw_losses(axes: Any, run: ReportedRun, blocks: Sequence[dict[str, Any] | None]) -> None:
     for at, block in enumerate(blocks):
         if block is None or block["log_loss"] is None:
@@ -132,52 +123,7 @@ def _draw_losses(axes: Any, run: ReportedRun, blocks: Sequence[dict[str, Any] | 
     )
     axes.set_ylabel("log loss")
     axes.margins(y=0.1)
-    _share_columns(axes, len(blocks))
-
-
-def _draw_dots(axes: Any, patterns_GM: np.ndarray) -> None:
-    num, num_modalities = patterns_GM.shape
-    for is_in, color in ((False, GRID), (True, INK)):
-        column, row = np.nonzero(patterns_GM == is_in)
-        axes.scatter(column, row, s=26, color=color, linewidths=0, zorder=3)
-    for column, pattern_M in enumerate(patterns_GM):
-        rows = np.flatnonzero(pattern_M)
-        if len(rows):
-            axes.plot([column, column], [rows[0], rows[-1]], color=INK, linewidth=1, zorder=2)
-    axes.set_ylim(num_modalities - 0.5, -0.5)
-    axes.tick_params(left=False, labelleft=False)
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False)
-    _share_columns(axes, num)
-
-
-def _draw_sizes(axes: Any, run: ReportedRun, order_M: np.ndarray) -> None:
-    share_M = _shares(run)[order_M]
-    axes.barh(range(len(order_M)), share_M, height=0.55, color=MUTED, alpha=0.55)
-    for row, share in enumerate(share_M.tolist()):
-        axes.annotate(
-            percent(share, 0),
-            (share, row),
-            xytext=(-3, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=7,
-        )
-    axes.set_xlim(1.45, 0)
-    axes.set_ylim(len(order_M) - 0.5, -0.5)
-    axes.yaxis.tick_right()
-    axes.set_yticks(range(len(order_M)), [cut(run.modalities[m], MAX_NAME) for m in order_M])
-    axes.tick_params(bottom=False, labelbottom=False, right=False)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-
-
-def _share_columns(axes: Any, num: int) -> None:
-    axes.set_xlim(-0.6, num - 0.4)
-    axes.tick_params(bottom=False, labelbottom=False)
-    axes.grid(visible=False, axis="x")
-    axes.spines["bottom"].set_visible(False)
+    hide_columns(axes, len(blocks))
 
 
 def _data(run: ReportedRun, num: int) -> Table:
