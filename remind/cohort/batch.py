@@ -12,7 +12,7 @@ from torch import Tensor
 
 from remind.cohort.encoding import Encoded
 from remind.cohort.groups import Groups
-from remind.cohort.kinds import CODERS
+from remind.cohort.summary import CODERS
 
 
 @dataclass(frozen=True, eq=False)

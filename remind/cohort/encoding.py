@@ -10,8 +10,8 @@ import numpy as np
 
 from remind.cohort.cohort import Cohort
 from remind.cohort.groups import Bands, Groups
-from remind.cohort.kinds import CODERS, KINDS, SUMMARY
-from remind.cohort.summary import encode_summary, fit_summary
+from remind.cohort.kinds import KINDS
+from remind.cohort.summary import CODERS, SUMMARY, encode_summary, fit_summary
 
 if TYPE_CHECKING:
     from remind.cohort.batch import Batch
@@ -96,7 +96,7 @@ class Encoding:
             )
             for kind, some in raws.items()
         }
-        if summaries and (summary := fit_summary(schemas, raws, rows, max_bins)):
+        if summaries and (summary := fit_summary(schemas, raws, cohort.present_NM, rows, max_bins)):
             schemas[SUMMARY] = summary
         groups = Groups.fit(cohort.present_NM[rows], names, bands)
         return cls(modalities=names, classes=cohort.classes, groups=groups, schemas=schemas)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from remind.cohort import Batch
-from remind.cohort.kinds import SUMMARY
+from remind.cohort.summary import SUMMARY
 from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
 from remind.encoders.plan import Plan
 from remind.encoders.series import SeriesEncoder
 from remind.encoders.signal import SignalEncoder
+from remind.encoders.summary import SummaryEncoder
 from remind.encoders.tabular import TabularEncoder
 from remind.encoders.text import TextEncoder
 from remind.encoders.tokens import Tokens, merge
@@ -29,7 +30,7 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "image": PixelEncoder,
     "volume": PixelEncoder,
     "signal": SignalEncoder,
-    SUMMARY: TabularEncoder,
+    SUMMARY: SummaryEncoder,
 }
 
 PLANNED = (TabularEncoder, VectorEncoder)  # whose tokens follow from presence alone

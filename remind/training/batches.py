@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from remind.cohort import Encoding
-from remind.cohort.kinds import SUMMARY
+from remind.cohort.summary import SUMMARY
 
 
 class Part(NamedTuple):

@@ -5,9 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from remind.cohort import Cohort, Encoded, Encoding, cohort_from_frame, read_cohort
-from remind.cohort.kinds import SUMMARY
+from remind.cohort import (
+    Cohort,
+    Encoded,
+    Encoding,
+    cohort_from_frame,
+    flat_table,
+    read_cohort,
+)
+from remind.cohort.summary import SUMMARY
+from remind.encoders.summary import SummaryEncoder
 from tests.cohort.make_files import blob_images, write_files_cohort
 
 NUM = 50
@@ -46,49 +55,74 @@ def encoding(cohort: Cohort) -> Encoding:
     return Encoding.fit(cohort, cohort.rows("train"))
 
 
-def assert_same(encoded: Encoded, other: Encoded) -> None:
-    ours, theirs = encoded.values[SUMMARY], other.values[SUMMARY]
-    np.testing.assert_array_equal(ours.row_NC, theirs.row_NC)
-    np.testing.assert_array_equal(ours.frac_NC, theirs.frac_NC)
+def cells(encoded: Encoded) -> list[tuple[list[int], list[float]]]:
+    """Rows and fractions of every patient."""
+    batch = encoded.batch(np.arange(len(encoded))).values[SUMMARY]
+    owners = [batch.owner_V == n for n in range(len(encoded))]
+    return [(batch.row_V[is_own].tolist(), batch.frac_V[is_own].tolist()) for is_own in owners]
 
 
 def test_a_patient_is_encoded_alone_and_by_training_patients(
     cohort: Cohort, encoding: Encoding
 ) -> None:
     """In any company, from the training patients alone, and the same after a file."""
-    test = cohort.rows("test")
+    test, whole = cohort.rows("test"), cells(encoding.transform(cohort))
     alone = cohort.select(test)
-    whole = encoding.transform(cohort).values[SUMMARY]
-    part = encoding.transform(alone).values[SUMMARY]
-    np.testing.assert_array_equal(part.row_NC, whole.row_NC[test])
-    np.testing.assert_array_equal(part.frac_NC, whole.frac_NC[test])
+    expected = [whole[n] for n in test]
+    assert cells(encoding.transform(alone)) == expected
     train = cohort.select(cohort.rows("train"))
-    assert_same(
-        Encoding.fit(train, np.arange(len(train))).transform(alone), encoding.transform(alone)
-    )
-    assert_same(Encoding.from_dict(encoding.to_dict()).transform(alone), encoding.transform(alone))
+    assert cells(Encoding.fit(train, np.arange(len(train))).transform(alone)) == expected
+    assert cells(Encoding.from_dict(encoding.to_dict()).transform(alone)) == expected
 
 
-def test_a_column_is_known_where_its_modality_is_observed(
-    cohort: Cohort, encoding: Encoding
-) -> None:
-    """The mean of the grey of who has a picture; nothing of who has none, or has it hidden."""
+def test_a_token_is_the_sum_of_its_columns(cohort: Cohort, encoding: Encoding) -> None:
+    """Every number lies between the rows of its knots, whatever its usual value is."""
     schema = encoding.schemas[SUMMARY]
+    assert max(schema.usual) >= 0 > min(schema.usual)
     names = [column.name for column in schema.columns]
     assert {"pictures_mean", "labs.lactate.slope", "labs.culture.last"} <= set(names)
-    assert "pictures_files" not in names  # everybody has one
-    missing_C = np.array([column.missing_row for column in schema.columns])
-    row_NC = encoding.transform(cohort).values[SUMMARY].row_NC
-    c = names.index("pictures_mean")
-    np.testing.assert_array_equal(row_NC[:, c] != missing_C[c], np.arange(NUM) % 3 != 0)
-    frame = pd.DataFrame(
-        {"pid": [1, 2], "noise": [0.5, 1.0]}
-    )  # the labs lie in a file of their own
+    assert "pictures_files" not in names  # everybody who has pictures has one
+    torch.manual_seed(0)
+    encoder = SummaryEncoder(schema, width=6, num_modalities=3, rank=4)
+    torch.nn.init.normal_(encoder.tabular.bend_NJr)
+    with torch.no_grad():
+        table_RD = encoder.tabular.table().numpy()
+        batch = encoding.transform(cohort).batch(np.arange(NUM))
+        tokens = encoder(batch.values[SUMMARY], batch.present_BM)
+    flat = flat_table(encoding, cohort)
+    x_FN = dict(zip(flat.names, flat.x_NF.T.astype(np.float64), strict=True))
+    expected_NMD = np.zeros((NUM, 3, 6))
+    for column in schema.columns:
+        rows_JD = table_RD[column.first_row : column.missing_row]
+        for n, value in enumerate(x_FN[column.name]):
+            if np.isnan(value):
+                embedding_D = table_RD[column.missing_row]
+            elif column.kind == "categorical":
+                embedding_D = rows_JD[int(value)]
+            else:
+                embedding_D = [np.interp(value, column.knots, rows_J) for rows_J in rows_JD.T]
+            expected_NMD[n, column.modality] += embedding_D
+    present_NM = cohort.present_NM & np.array([False, True, True])
+    np.testing.assert_allclose(tokens.x_TD, expected_NMD[present_NM], rtol=2e-4, atol=2e-4)
+
+
+def test_what_is_not_observed_has_no_cell(cohort: Cohort, encoding: Encoding) -> None:
+    """Nor has what is hidden, before encoding or after; and training does not look at it."""
+    frame = pd.DataFrame({"pid": [1, 2], "noise": [0.5, 1.0]})  # the labs lie in their own file
     without = cohort_from_frame(frame, cohort.spec, encoding=encoding)
-    hidden = replace(cohort, present_NM=np.zeros_like(cohort.present_NM))
-    for some in (cohort, without, hidden):
-        is_missing_NC = encoding.transform(some).values[SUMMARY].row_NC == missing_C
-        assert is_missing_NC[~some.present_NM[:, schema.column_modality_C]].all()
+    encoder = SummaryEncoder(encoding.schemas[SUMMARY], width=6, num_modalities=3, rank=4)
+    labs_only_NM = cohort.present_NM & np.array([True, True, False])
+    hidden = replace(cohort, present_NM=labs_only_NM)
+    for some, modalities in ((cohort, {1, 2}), (without, {1}), (hidden, {1})):
+        values = encoding.transform(some).values[SUMMARY]
+        assert set(encoder.modality_R[values.columns["row"]].tolist()) == modalities
+    batch = encoding.transform(cohort).batch(np.arange(NUM))
+    late = batch.with_present(torch.from_numpy(labs_only_NM))
+    early = encoding.transform(hidden).batch(np.arange(NUM))
+    ours, theirs = (encoder(x.values[SUMMARY], x.present_BM) for x in (late, early))
+    torch.testing.assert_close(ours.x_TD, theirs.x_TD)
+    fitted = Encoding.fit(hidden, hidden.rows("train")).schemas[SUMMARY]
+    assert {column.modality for column in fitted.columns} == {1}
 
 
 def test_summaries_can_be_left_out(cohort: Cohort) -> None:

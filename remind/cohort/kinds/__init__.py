@@ -15,10 +15,4 @@ KINDS: dict[str, Kind] = {
     for kind in (Tabular(), Vector(), Series(), Codes(), Text(), Image(), Volume(), Signal())
 }
 
-SUMMARY = "summary"
-"""Name of the table of `remind.cohort.summary` among the schemas of an encoding."""
-
-CODERS: dict[str, Kind] = {**KINDS, SUMMARY: KINDS["tabular"]}
-"""Whose schemas and encoded values an encoding holds, by the name that they have there."""
-
-__all__ = ["CODERS", "KINDS", "SUMMARY", "FlatColumns", "Kind", "ModalitySpec"]
+__all__ = ["KINDS", "FlatColumns", "Kind", "ModalitySpec"]

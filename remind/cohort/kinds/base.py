@@ -114,9 +114,18 @@ class Kind(ABC):
     def flat(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns:
         """The same values as plain columns."""
 
-    def overview(self, schema: Any, raws: Mapping[str, Any]) -> FlatColumns | None:
-        """Plain columns to stand beside what the encoder learns (`remind.cohort.summary`)."""
+    def overview(
+        self, schema: Any, raws: Mapping[str, Any], rows: np.ndarray
+    ) -> FlatColumns | None:
+        """Plain columns of some rows that stand beside what the encoder learns.
+
+        See `remind.cohort.summary`.
+        """
         return None
+
+    def some(self, raws: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+        """The raw values of some rows of several modalities."""
+        return {name: self.select(raw, rows) for name, raw in raws.items()}
 
     @abstractmethod
     def dump(self, schema: Any) -> dict[str, Any]:

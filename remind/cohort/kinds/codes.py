@@ -191,9 +191,11 @@ class Codes(Kind):
             modality_F=np.repeat([item.index for item in schema.modalities], sizes),
         )
 
-    def overview(self, schema: CodesSchema, raws: Mapping[str, CodeEvents]) -> FlatColumns:
+    def overview(
+        self, schema: CodesSchema, raws: Mapping[str, CodeEvents], rows: np.ndarray
+    ) -> FlatColumns:
         """The counts of the most frequent codes."""
-        return self.flat(schema, raws)
+        return self.flat(schema, self.some(raws, rows))
 
     def dump(self, schema: CodesSchema) -> dict[str, Any]:
         return {"modalities": [item.dump() for item in schema.modalities]}

@@ -225,9 +225,12 @@ class FileKind(Kind):
     def flat(self, schema: FileSchema, raws: Mapping[str, FileValues]) -> FlatColumns:
         return _flat(schema, [self.table(item, raws[item.name]) for item in schema.modalities])
 
-    def overview(self, schema: FileSchema, raws: Mapping[str, FileValues]) -> FlatColumns:
+    def overview(
+        self, schema: FileSchema, raws: Mapping[str, FileValues], rows: np.ndarray
+    ) -> FlatColumns:
         """Without the features of a frozen network, which its encoder reads."""
-        plain = (FileKind.table(self, item, raws[item.name]) for item in schema.modalities)
+        some = self.some(raws, rows)
+        plain = (FileKind.table(self, item, some[item.name]) for item in schema.modalities)
         return _flat(schema, list(plain))
 
     def table(self, item: Any, raw: FileValues) -> tuple[list[str], np.ndarray]:

@@ -189,11 +189,13 @@ class Series(Kind):
         )
 
     def overview(
-        self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents]
+        self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents], rows: np.ndarray
     ) -> FlatColumns | None:
         """Of the series that are not summarised anyway."""
         others = tuple(item for item in schema.modalities if item.encoder != "summary")
-        return self.flat(SeriesSchema(modalities=others), raws) if others else None
+        if not others:
+            return None
+        return self.flat(SeriesSchema(modalities=others), self.some(raws, rows))
 
     def dump(self, schema: SeriesSchema) -> dict[str, Any]:
         return {"modalities": [item.dump() for item in schema.modalities]}

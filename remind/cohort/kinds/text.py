@@ -140,10 +140,14 @@ class Text(Kind):
             modality_F=np.repeat([item.index for item in schema.modalities], counts),
         )
 
-    def overview(self, schema: TextSchema, raws: Mapping[str, Notes]) -> FlatColumns | None:
+    def overview(
+        self, schema: TextSchema, raws: Mapping[str, Notes], rows: np.ndarray
+    ) -> FlatColumns | None:
         """Of the notes that no transformer reads."""
         words = tuple(item for item in schema.modalities if item.vocabulary is not None)
-        return self.flat(TextSchema(modalities=words), raws) if words else None
+        if not words:
+            return None
+        return self.flat(TextSchema(modalities=words), self.some(raws, rows))
 
     def dump(self, schema: TextSchema) -> dict[str, Any]:
         return {"modalities": [_dump(item) for item in schema.modalities]}

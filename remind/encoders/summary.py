@@ -1,0 +1,85 @@
+"""Summaries to tokens: the table of `remind.cohort.summary`, of which only unusual cells are read.
+
+T tokens, D width, V cells, R rows of the table, C columns, M modalities, B patients of a batch.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from remind.cohort.summary import SummaryBatch, SummarySchema
+from remind.encoders.tabular import TabularEncoder
+from remind.encoders.tokens import Tokens, observed
+
+
+class SummaryEncoder(nn.Module):
+    """One token per observed modality that has columns, as `TabularEncoder` makes them:
+
+        token(m) = sum_{c in m} usual_c + sum_{c in m, not as usual} (cell_c - usual_c)
+
+    with cell_c between two rows of the table, and usual_c the row of the column's usual value, 0 if
+    it has none. The first sum is the same for all patients, so that what is usual costs nothing.
+
+    Args:
+        schema: columns of the training rows.
+        width: D.
+        num_modalities: M of the cohort.
+        rank: r of the embedding of one number.
+    """
+
+    usual_C: Tensor
+    usual_R: Tensor
+    modality_C: Tensor
+    modality_R: Tensor
+    has_columns_M: Tensor
+
+    def __init__(
+        self, schema: SummarySchema, *, width: int, num_modalities: int, rank: int = 16
+    ) -> None:
+        super().__init__()
+        self.tabular = TabularEncoder(schema, width=width, num_modalities=num_modalities, rank=rank)
+        num_rows_C = torch.tensor([column.num_rows for column in schema.columns])
+        num_rows_C[-1] += 1  # the spare row
+        modality_C = torch.from_numpy(schema.column_modality_C)
+        has_columns_M = torch.zeros(num_modalities, dtype=torch.bool)
+        has_columns_M[modality_C] = True
+        buffers = {
+            "usual_C": (usual_C := torch.tensor(schema.usual)),
+            "usual_R": usual_C.repeat_interleave(num_rows_C),
+            "modality_C": modality_C,
+            "modality_R": modality_C.repeat_interleave(num_rows_C),
+            "has_columns_M": has_columns_M,
+        }
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, values: SummaryBatch, present_BM: Tensor) -> Tokens:
+        """Encode the observed modalities of a batch."""
+        owner_T, modality_T = observed(present_BM & self.has_columns_M)
+        modality_V = self.modality_R[values.row_V.long()]
+        seen_V = present_BM[values.owner_V, modality_V].nonzero().squeeze(1)
+        owner_V, modality_V = values.owner_V[seen_V], modality_V[seen_V]
+        row_V, frac_V = values.row_V[seen_V].long(), values.frac_V[seen_V]
+        num_modalities = present_BM.shape[1]
+        table_RD = self.tabular.table()
+        usual_CD = _rows(table_RD, self.usual_C)
+        base_MD = table_RD.new_zeros(num_modalities, table_RD.shape[1])
+        base_MD = base_MD.index_add(0, self.modality_C, usual_CD)
+        x_TD = F.embedding_bag(
+            torch.stack([row_V, row_V + 1], dim=1).flatten(),
+            table_RD - _rows(table_RD, self.usual_R),
+            2
+            * torch.searchsorted(
+                owner_V * num_modalities + modality_V, owner_T * num_modalities + modality_T
+            ),
+            mode="sum",
+            per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1)
+            .flatten()
+            .to(table_RD.dtype),
+        )
+        return Tokens(x_TD + base_MD[modality_T], owner_T, modality_T)
+
+
+def _rows(table_RD: Tensor, row_X: Tensor) -> Tensor:
+    """Rows of the table, zeros for row -1."""
+    return table_RD[row_X.clamp(min=0)] * (row_X >= 0).unsqueeze(1)
