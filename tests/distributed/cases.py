@@ -63,6 +63,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "ensemble": ("ensemble", []),
     "held_out": ("ensemble", ["objective=long_tail_dro", "held_out=true"]),
     "patients": ("ensemble", ["objective=chi2", "over=patients", "radius=0.5"]),
+    "mixup": ("ensemble", ["objective=fair_mixup", "strength=20"]),
+    "fair": ("ensemble", ["objective=fair_batch", "step=0.2"]),
     "twice": ("ensemble", ["objective=jtt", "first_epochs=1", "epochs=2"]),
     "tokens": ("soft", ["objective=group_dro", "batch_tokens=150", "schedule=cosine"]),
     "rare": ("rare", ["objective=cvar", "lr=0.1"]),
