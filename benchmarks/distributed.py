@@ -255,7 +255,8 @@ def lines(result: Result) -> list[str]:
     return [
         *(
             f"{fit.ranks} {fit.strategy:10s}{fit.epoch_seconds:7.2f} s per epoch, "
-            f"x {fit.ratio:.2f}; losses {fit.loss_difference:.1e}, weights {fit.weight_difference:.1e}; checkpoint "
+            f"x {fit.ratio:.2f}; losses {fit.loss_difference:.1e}, "
+            f"weights {fit.weight_difference:.1e}; checkpoint "
             f"{fit.checkpoint_bytes / 2**20:.2f} MiB, largest file {fit.most_bytes / 2**20:.2f}"
             for fit in result.fits
         ),

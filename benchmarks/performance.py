@@ -116,7 +116,7 @@ def distributed(data: dict[str, Any]) -> list[str]:
     head = ["processes", "seconds per epoch", "x one", "losses", "weights"]
     return [
         f"{data['cohort']}, lr {data['lr']:g}, {data['cores']} cores, gloo. Differences are the "
-        "largest to one process, of losses relative; after a kill, to two ranks that nobody killed.",
+        "largest to one process, of losses relative; after a kill, to two ranks nobody killed.",
         "",
         *table([*head, "checkpoint MiB", "largest file MiB"], rows),
         "",
