@@ -5,6 +5,7 @@ variables; `joined` takes it, and inside it the functions below speak to all ran
 they do nothing. What passes between ranks is tensors; nothing is pickled.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -101,6 +102,18 @@ def joined() -> Iterator[None]:
         if dist.is_initialized():
             dist.destroy_process_group()
             _settle()
+
+
+def leave(status: int) -> NoReturn:
+    """End this rank once its work is done, without taking the interpreter apart.
+
+    A thread of gloo that needs the interpreter at its end would abort the process (`_settle`). What
+    was registered with atexit is run; `multiprocessing` ends its processes in the same way.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def together(work: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from torch import nn
 from remind.cohort import Batch, Cohort, Encoding
 from remind.fusion import Model, ModelConfig
 from remind.training import NeuralMethod, Run, TrainConfig, fit_run, with_overrides
-from remind.training.ranks import joined, rank
+from remind.training.ranks import joined, leave, rank
 from tests.training.toy import ToyConfig, ToyOutput, toy_cohort
 
 TRAIN = TrainConfig(epochs=2, batch_size=37, ema=0.9, modality_dropout=0.2, device="cpu", lr=1e-3)
@@ -96,3 +96,4 @@ if __name__ == "__main__":
         for case in sys.argv[2:]:
             run = fit(case, folder / case, shared, resume=True)  # goes on from what is there
             (folder / f"{case}.{rank()}").write_text(digest(run))
+    leave(0)
