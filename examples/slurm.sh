@@ -26,19 +26,18 @@ shift 2
 
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not take it over from sbatch
 
-srun --kill-on-bad-exit=1 remind fit "$cohort" --out "$run" \
-    --nodes "$SLURM_JOB_NUM_NODES" --devices "${SLURM_GPUS_ON_NODE:-1}" \
-    --restarts 3 --resume "$@" &
-fit=$!
-
 requeue() {
     echo "time is nearly over: requeued, to go on after the last finished epoch"
     trap '' TERM # that of the requeue
     scontrol requeue "$SLURM_JOB_ID"
-    kill "$fit" 2>/dev/null
-    wait "$fit"
+    kill $(jobs -p) 2>/dev/null # srun
+    wait
     exit 0
 }
 trap requeue USR1
 
-wait "$fit"
+srun --kill-on-bad-exit=1 remind fit "$cohort" --out "$run" \
+    --nodes "$SLURM_JOB_NUM_NODES" --devices "${SLURM_GPUS_ON_NODE:-1}" \
+    --restarts 3 --resume "$@" &
+
+wait $!
