@@ -5,6 +5,7 @@
     python benchmarks/train_step.py --fits --json > DIR/train_fits.json
     python benchmarks/inference.py --json > DIR/inference.json
     python benchmarks/scaling.py --json > DIR/scaling.json
+    python benchmarks/distributed.py --json > DIR/distributed.json
     python benchmarks/performance.py --from DIR
 
 Everything between the two marks in docs/performance.md is replaced; the rest is written by hand. A
@@ -89,12 +90,47 @@ def scaling(data: dict[str, Any]) -> list[str]:
     ]
 
 
+def distributed(data: dict[str, Any]) -> list[str]:
+    """Several processes."""
+    rows = (
+        [
+            f"{fit['ranks']} {fit['strategy']}".strip(),
+            f"{fit['epoch_seconds']:.2f}",
+            f"{fit['ratio']:.2f}",
+            f"{fit['loss_difference']:.1e}",
+            f"{fit['weight_difference']:.1e}",
+            f"{fit['checkpoint_bytes'] / 2**20:.2f}",
+            f"{fit['most_bytes'] / 2**20:.2f}",
+        ]
+        for fit in data["fits"]
+    )
+    killed = (
+        [
+            f"2 {done['strategy']}",
+            f"{done['restart_seconds']:.1f}",
+            f"{done['epoch_seconds']:.2f}",
+            f"{done['weight_difference']:.1e}",
+        ]
+        for done in data["restarts"]
+    )
+    head = ["processes", "seconds per epoch", "x one", "losses", "weights"]
+    return [
+        f"{data['cohort']}, lr {data['lr']:g}, {data['cores']} cores, gloo. Differences are the "
+        "largest to one process, of losses relative; after a kill, to two ranks nobody killed.",
+        "",
+        *table([*head, "checkpoint MiB", "largest file MiB"], rows),
+        "",
+        *table(["killed", "seconds to the next epoch's end", "of it the epoch", "weights"], killed),
+    ]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "fusion_step": ("One layer of experts (`benchmarks/fusion_step.py`)", fusion_step),
     "train_step": ("A step of training (`benchmarks/train_step.py`)", train_step),
     "train_fits": ("Whole fits (`benchmarks/train_step.py --fits`)", train_fits),
     "inference": ("Prediction (`benchmarks/inference.py`)", inference),
     "scaling": ("Growth (`benchmarks/scaling.py`)", scaling),
+    "distributed": ("Several processes (`benchmarks/distributed.py`)", distributed),
 }
 
 

@@ -166,7 +166,7 @@ def fit(
     from remind.terminal import fitted
     from remind.training import fit_run, make_progress, with_overrides
     from remind.training.launch import Launch, launch
-    from remind.training.ranks import is_first, joined, num_restarts
+    from remind.training.ranks import environment, is_first, joined, leave, num_restarts
 
     chosen = find_method(method)
     overrides = [f"seed={seed}", *(settings or [])]
@@ -187,6 +187,8 @@ def fit(
         )
         if is_first():
             Console().print(fitted(run), soft_wrap=True)
+    if environment() is not None:
+        leave(0)
     return 0
 
 

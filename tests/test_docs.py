@@ -54,6 +54,25 @@ def test_the_examples_run(script: Path) -> None:
     assert done.stdout
 
 
+def test_the_fits_of_the_docs_by_several_processes_run(tmp_path: Path) -> None:
+    """One after the other, on a small cohort; what needs hosts or SLURM is no block of "sh"."""
+    cohort = write_cohort(tmp_path / "cohort", n=120)
+    commands = blocks("sh", "docs/distributed.md")
+    assert len(commands) == 5
+    programs = {
+        "remind": [sys.executable, "-m", "remind.cli"],
+        "torchrun": [sys.executable, "-m", "torch.distributed.run"],
+    }
+    for command in commands:
+        name, *words = shlex.split(command.replace("support2", str(cohort)))
+        words += ["--set", "epochs=1", "--set", "width=8", "--set", "members=2"]
+        done = subprocess.run(
+            [*programs[name], *words], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.count("the run is in") == 1, command
+
+
 def test_the_benchmarks_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, on a small cohort, with small models and in this process."""
     cohort = write_cohort(tmp_path / "cohort", n=120)

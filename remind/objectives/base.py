@@ -138,14 +138,20 @@ class Objective(nn.Module):
         classify: Callable[[Tensor], Tensor],
         label_B: Tensor,
         group_B: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """A scalar to add to the loss of a training batch, from what the model knows of it.
+
+        Under data parallelism each rank gives its own patients, maybe none, and gets the scalar of
+        the whole batch.
 
         Args:
             x_BKD: representation of each patient in every ensemble member.
             classify: representations to logits (B, K, C).
             label_B: class of each patient.
             group_B: training group of each.
+            generator: of what is drawn, on the CPU, alike on all ranks; torch's own if None, which
+                is for one process.
         """
         raise NotImplementedError
 
@@ -192,6 +198,30 @@ def group_mean(loss_B: Tensor, group_B: Tensor, num_groups: int) -> tuple[Tensor
         dist.all_reduce(sums_2G)
     sum_G, count_G = sums_2G
     return sum_G / count_G.clamp_min(1), count_G
+
+
+def from_all_ranks(own_BX: Tensor) -> Tensor:
+    """The rows of all ranks, those of rank 0 first.
+
+    Ranks may have different numbers of rows, or none. Values of others come without gradient. That
+    of the own ones is multiplied by the number of ranks: where every rank computes the same scalar
+    of all rows and gradients are averaged over ranks, the mean is the gradient of that scalar, and
+    nothing needs to be sent back.
+    """
+    if num_ranks() == 1:
+        return own_BX
+    sizes = [torch.zeros(1, dtype=torch.int64, device=own_BX.device) for _ in range(num_ranks())]
+    dist.all_gather(sizes, torch.tensor([len(own_BX)], device=own_BX.device))
+    numbers = [int(size) for size in sizes]
+    padded_BX = own_BX.new_zeros(max(numbers), *own_BX.shape[1:])
+    padded_BX[: len(own_BX)] = own_BX.detach()
+    parts = [torch.empty_like(padded_BX) for _ in numbers]
+    dist.all_gather(parts, padded_BX)
+    rows = [part[:number] for part, number in zip(parts, numbers, strict=True)]
+    if own_BX.requires_grad:
+        value_BX = own_BX.detach()
+        rows[dist.get_rank()] = value_BX + num_ranks() * (own_BX - value_BX)
+    return torch.cat(rows)
 
 
 def num_ranks() -> int:

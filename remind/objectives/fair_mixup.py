@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from remind.objectives.base import Objective
+from remind.objectives.base import Objective, from_all_ranks
 from remind.objectives.checks import check_number
 
 
@@ -26,8 +26,9 @@ class FairMixup(Objective):
     combination to that of the healthiest, though it is observed because they are sick.
 
     Left open by the source and filled here. More than two groups: x_1 in a group, x_0 in any other,
-    both drawn from the batch; each group and class counts by its pairs. More than two classes: half
-    the sum over classes of |slope|, which is |slope| for two. Ensemble members: f is their mean.
+    both drawn from the batch (of all ranks, if there are several); each group and class counts by
+    its pairs. More than two classes: half the sum over classes of |slope|, which is |slope| for
+    two. Ensemble members: f is their mean.
 
     Args:
         counts_G: training patients per group, all >= 1.
@@ -58,9 +59,12 @@ class FairMixup(Objective):
         classify: Callable[[Tensor], Tensor],
         label_B: Tensor,
         group_B: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        partner_B = partners(label_B, torch.rand(len(label_B)).to(label_B.device))
-        time = torch.rand(()).to(x_BKD.device)
+        x_BKD, label_B, group_B = (from_all_ranks(own) for own in (x_BKD, label_B, group_B))
+        order_B = torch.rand(len(label_B), generator=generator).to(label_B.device)
+        time = torch.rand((), generator=generator).to(x_BKD.device)
+        partner_B = partners(label_B, order_B)
         slope_BC = slopes(x_BKD[partner_B], x_BKD, time, classify)
         is_pair_B = group_B != group_B[partner_B]
         return self.config.strength * path_penalty(slope_BC, is_pair_B, label_B, group_B)

@@ -2,9 +2,10 @@
 
 # B patients of a batch, M modalities, X = M + 1
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from remind.training.seeds import step_generator
 
 
 def draw(seed: int, epoch: int, step: int, num_patients: int, num_modalities: int) -> Tensor:
@@ -17,9 +18,7 @@ def draw(seed: int, epoch: int, step: int, num_patients: int, num_modalities: in
         num_patients: of the global batch.
         num_modalities: M.
     """
-    state = np.random.SeedSequence([seed, epoch, step]).generate_state(2, np.uint32)
-    generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
-    return torch.rand(num_patients, num_modalities + 1, generator=generator)
+    return torch.rand(num_patients, num_modalities + 1, generator=step_generator(seed, epoch, step))
 
 
 def drop_modalities(present_BM: Tensor, rate: float, uniform_BX: Tensor | None = None) -> Tensor:

@@ -65,8 +65,8 @@ class Launch:
         if place is None:
             return self.devices is not None or self.nodes > 1
         size = place.world_size()
-        if isinstance(place, SLURMEnvironment) and size == self.nodes and size != asked:
-            return True  # one task per host
+        if isinstance(place, SLURMEnvironment) and size == self.nodes:  # one task per host
+            return size != asked or self.restarts > 0  # SLURM itself starts no rank again
         if self.devices is not None and size != asked:
             raise InputError(
                 f"{size} processes were started for {self.nodes} nodes of {self.devices} devices: "
@@ -132,12 +132,17 @@ def _endpoint(plan: Launch) -> str:
     if plan.nodes == 1:
         return "localhost:0"
     if "SLURM_JOB_NODELIST" in os.environ:
-        place = SLURMEnvironment(auto_requeue=False)
-        return f"{place.resolve_root_node_address(os.environ['SLURM_JOB_NODELIST'])}:{PORT}"
+        root = SLURMEnvironment.resolve_root_node_address(os.environ["SLURM_JOB_NODELIST"])
+        return f"{root}:{_slurm_port(os.environ['SLURM_JOB_ID'])}"
     raise InputError(
         f"{plan.nodes} nodes need a place to meet: add --rendezvous HOST:PORT, "
         "HOST being one of them, on all of them"
     )
+
+
+def _slurm_port(job: str) -> int:
+    """A port of its own for each job: two of them may share a host."""
+    return 20000 + int(job) % 10000
 
 
 def _own_address(endpoint: str) -> str:

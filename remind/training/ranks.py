@@ -5,12 +5,15 @@ variables; `joined` takes it, and inside it the functions below speak to all ran
 they do nothing. What passes between ranks is tensors; nothing is pickled.
 """
 
+import atexit
+import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -24,6 +27,9 @@ from remind.objectives.base import num_ranks
 
 FAILURE = "REMIND_FAILURE"
 """Environment variable: where a rank writes the sentence of an InputError for who started it."""
+
+SETTLE_SECONDS = 1.0
+"""Longest wait at the end for the threads of gloo."""
 
 T = TypeVar("T")
 
@@ -39,12 +45,22 @@ def is_first() -> bool:
 
 
 def environment() -> ClusterEnvironment | None:
-    """Who says which rank this is; None for a process by itself."""
+    """Who says which rank this is; None for a process by itself.
+
+    Raises:
+        InputError: SLURM does not say how many tasks a host has.
+    """
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
         return TorchElasticEnvironment()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # absent in a batch script's own shell
-        return SLURMEnvironment(auto_requeue=False)
-    return None
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # absent in a batch script's own shell
+    if tasks == 1:
+        return None
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise InputError(
+            f"SLURM started {tasks} tasks without saying how many a host has: "
+            "add --ntasks-per-node to sbatch or srun"
+        )
+    return SLURMEnvironment(auto_requeue=False)
 
 
 def num_local_ranks() -> int:
@@ -85,6 +101,19 @@ def joined() -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+            _settle()
+
+
+def leave(status: int) -> NoReturn:
+    """End this rank once its work is done, without taking the interpreter apart.
+
+    A thread of gloo that needs the interpreter at its end would abort the process (`_settle`). What
+    was registered with atexit is run; `multiprocessing` ends its processes in the same way.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def together(work: Callable[[], T]) -> T:
@@ -179,6 +208,32 @@ def _say(error: InputError, place: ClusterEnvironment) -> None:
         sys.exit(0)  # any other status would have the ranks started again
     if place.global_rank() != 0:
         sys.exit(2)
+
+
+def _settle() -> None:
+    """Let the threads of gloo put down the tensors of what is done.
+
+    They need the interpreter for it. A group that FSDP's meshes or DDP still hold is not gone when
+    it was destroyed, and nothing waits for its threads; one that is late finds the interpreter at
+    its end, and aborts: "terminate called without an active exception" (pytorch issue 190489).
+    """
+    gc.collect()
+    end, num_idle = time.monotonic() + SETTLE_SECONDS, 0
+    while num_idle < 3 and time.monotonic() < end:
+        time.sleep(0.002)  # which leaves the interpreter to them
+        num_idle = 0 if _is_gloo_busy() else num_idle + 1
+
+
+def _is_gloo_busy() -> bool:
+    """Whether a thread of gloo runs or is about to; False where the system does not tell."""
+    for thread in Path("/proc/self/task").glob("*"):
+        try:
+            name, _, rest = (thread / "stat").read_text().rpartition(")")
+        except OSError:  # it has ended
+            continue
+        if name.endswith("(pt_gloo_runloop") and rest.split()[0] == "R":
+            return True
+    return False
 
 
 def _is_lost(error: RuntimeError) -> bool:

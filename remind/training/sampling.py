@@ -7,6 +7,7 @@ and after a resume.
 # N training or validation patients, B patients of a batch, K members, D width, C classes
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from remind.cohort import Batch
-from remind.fusion import FusionModel, Output
+from remind.fusion import FusionModel
 from remind.objectives import Objective
 from remind.objectives.base import num_ranks
 from remind.training.checkpoint import TrainState
@@ -44,10 +45,30 @@ def epoch_rows(rows: np.ndarray, weight_N: Tensor | None, seed: int, epoch: int)
     return random.permutation(np.repeat(rows[order_N], num_N))
 
 
+class TrainingOutput(NamedTuple):
+    """What is minimized.
+
+    Attributes:
+        logits_BKC: whose loss is.
+        penalty: of the model, for the patients it was given.
+        added: by the objective, for the patients of all ranks.
+    """
+
+    logits_BKC: Tensor
+    penalty: Tensor
+    added: Tensor | float
+
+
 def training_output(
-    model: nn.Module, batch: Batch, objective: Objective, group_B: Tensor
-) -> Output:
-    """The output whose loss and penalty are minimized: the model's, and what the objective adds.
+    model: nn.Module,
+    batch: Batch,
+    objective: Objective,
+    group_B: Tensor,
+    *,
+    num_own: int,
+    generator: torch.Generator,
+) -> TrainingOutput:
+    """The output whose loss and penalties are minimized: the model's, and what the objective adds.
 
     A model that is no `FusionModel` has its logits for a representation.
 
@@ -56,15 +77,20 @@ def training_output(
         batch: of training patients.
         objective: whose hooks are called.
         group_B: the patients' groups before modality dropout.
+        num_own: patients that count, the first of the batch.
+        generator: of what the objective draws.
     """
     if not objective.reads_representations:
         logits_BKC, penalty = model(batch)
-        return Output(objective.adjust(logits_BKC, group_B), penalty)
+        return TrainingOutput(objective.adjust(logits_BKC, group_B), penalty, 0.0)
     is_fusion = isinstance(model, FusionModel)
     x_BKD, penalty = model.represent(batch) if is_fusion else model(batch)
     classify = model.classify if is_fusion else _identity
-    added = objective.penalty(x_BKD, classify, batch.label_B, group_B)
-    return Output(objective.adjust(classify(x_BKD), group_B), penalty + added)
+    own = slice(num_own)
+    added = objective.penalty(
+        x_BKD[own], classify, batch.label_B[own], group_B[own], generator=generator
+    )
+    return TrainingOutput(objective.adjust(classify(x_BKD), group_B), penalty, added)
 
 
 def validation_losses(

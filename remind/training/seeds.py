@@ -26,5 +26,19 @@ def shuffled(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+def step_generator(seed: int, epoch: int, step: int, stream: int = 0) -> torch.Generator:
+    """What a step draws with: the same on every rank and after a resume.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 0.
+        step: of the epoch, counted from 0.
+        stream: another for everything that is drawn.
+    """
+    key = [seed, epoch, step, *([stream] if stream else [])]
+    state = np.random.SeedSequence(key).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
 def _mixed(seed: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint32)[0])

@@ -22,6 +22,10 @@ from remind.training.mean import MeanLoss
 from remind.training.ranks import rank
 from remind.training.sampling import epoch_rows, training_output
 from remind.training.schedule import learning_rate
+from remind.training.seeds import step_generator
+
+OBJECTIVE = 1
+"""The stream of random numbers that the objective draws from."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -88,21 +92,27 @@ class Steps:
             uniform_BX = draw(self.seed, state.epoch, index, part.num_all, num_modalities)
             rate, own_BX = config.modality_dropout, part.of(uniform_BX)
             batch = batch.with_present(drop_modalities(batch.present_BM, rate, own_BX))
-        loss = self._loss(batch.to(device), group_B, part)
+        generator = step_generator(self.seed, state.epoch, index, OBJECTIVE)
+        loss = self._loss(batch.to(device), group_B, part, generator)
         self.engine.step(loss, config.clip)
         if state.average is not None:
             state.average.update(state.step)
         state.step += 1
         return loss.detach()
 
-    def _loss(self, batch: Batch, group_B: Tensor, part: Part) -> Tensor:
+    def _loss(
+        self, batch: Batch, group_B: Tensor, part: Part, generator: torch.Generator
+    ) -> Tensor:
         """Of this rank; the mean over ranks is that of the global batch."""
 
         def work(model: nn.Module) -> tuple[Tensor, Tensor]:
-            output = training_output(model, batch, self.objective, group_B)
-            return patient_losses(output.logits_BKC, batch.label_B), output.penalty
+            output = training_output(
+                model, batch, self.objective, group_B, num_own=part.num_own, generator=generator
+            )
+            loss_B = patient_losses(output.logits_BKC, batch.label_B)
+            return loss_B, part.weight * output.penalty + output.added
 
         loss_B, penalty = self.engine.train(work)
         own = slice(part.num_own)
-        loss = self.objective(loss_B[own], group_B[own]).loss + part.weight * penalty
+        loss = self.objective(loss_B[own], group_B[own]).loss + penalty
         return loss if part.num_own else loss + 0 * loss_B.sum()

@@ -15,7 +15,7 @@ from torch import nn
 from remind.cohort import Batch, Cohort, Encoding
 from remind.fusion import Model, ModelConfig
 from remind.training import NeuralMethod, Run, TrainConfig, fit_run, with_overrides
-from remind.training.ranks import joined, rank
+from remind.training.ranks import joined, leave, rank
 from tests.training.toy import ToyConfig, ToyOutput, toy_cohort
 
 TRAIN = TrainConfig(epochs=2, batch_size=37, ema=0.9, modality_dropout=0.2, device="cpu", lr=1e-3)
@@ -63,6 +63,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "ensemble": ("ensemble", []),
     "held_out": ("ensemble", ["objective=long_tail_dro", "held_out=true"]),
     "patients": ("ensemble", ["objective=chi2", "over=patients", "radius=0.5"]),
+    "mixup": ("ensemble", ["objective=fair_mixup", "strength=20"]),
+    "fair": ("ensemble", ["objective=fair_batch", "step=0.2"]),
     "twice": ("ensemble", ["objective=jtt", "first_epochs=1", "epochs=2"]),
     "tokens": ("soft", ["objective=group_dro", "batch_tokens=150", "schedule=cosine"]),
     "rare": ("rare", ["objective=cvar", "lr=0.1"]),
@@ -94,3 +96,4 @@ if __name__ == "__main__":
         for case in sys.argv[2:]:
             run = fit(case, folder / case, shared, resume=True)  # goes on from what is there
             (folder / f"{case}.{rank()}").write_text(digest(run))
+    leave(0)

@@ -131,5 +131,5 @@ def test_what_cannot_be_started_is_refused() -> None:
         ({"nodes": 2, "rendezvous": "head:door"}, '--rendezvous is HOST:PORT, got "head:door"'),
     ):
         with pytest.raises(InputError) as caught:
-            launch(Launch(**options), [])
+            launch(Launch(**options), [])  # pyright: ignore[reportArgumentType]
         assert str(caught.value).startswith(sentence)
