@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from remind.encoders import Tokens
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
+from remind.fusion.dropout import Dropout
 from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
@@ -137,7 +138,7 @@ class MemberBlock(nn.Module):
         self.in_KD = nn.Parameter(torch.ones(config.members, config.width))
         self.out_KD = nn.Parameter(torch.ones(config.members, config.width))
         self.mixture = make_mixture(config, num_modalities=num_modalities, counts_G=counts_G)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BKD: Tensor, packing: Packing, context: GroupContext) -> Routed:
         """Transform readouts (B, K, D)."""
@@ -181,7 +182,7 @@ class EnsembleFusion(nn.Module):
             MemberBlock(config, num_modalities=num_modalities, counts_G=counts_G)
             for _ in range(config.blocks)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         head_KDC = torch.empty(members, width, num_classes).uniform_(-1, 1) / width**0.5
         self.head_KDC = nn.Parameter(head_KDC)
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
