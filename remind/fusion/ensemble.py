@@ -117,7 +117,8 @@ class GroupFactors(nn.Module):
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tokens, Tensor]:
         """Return the tokens with their factors, and the penalty."""
         factor_UM = 1 + self.code(context) @ self.factor_MR.T
-        factor_T = factor_UM[context.combo_of(tokens.owner_T), tokens.modality_T]
+        place_T = context.combo_of(tokens.owner_T) * factor_UM.shape[1] + tokens.modality_T
+        factor_T = factor_UM.flatten().index_select(0, place_T)
         penalty = self.shrinkage * self.code.shrinkage(context)
         return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
 
@@ -207,5 +208,5 @@ class EnsembleFusion(nn.Module):
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, K, C), by a head of each member's own."""
-        x_KBD, bias_K1C = x_BKD.transpose(0, 1), self.bias_KC.unsqueeze(1)
-        return torch.baddbmm(bias_K1C, x_KBD, self.head_KDC).transpose(0, 1)
+        head_KCD, bias_KC1 = self.head_KDC.mT.contiguous(), self.bias_KC.unsqueeze(2)
+        return torch.baddbmm(bias_KC1, head_KCD, x_BKD.permute(1, 2, 0)).permute(2, 0, 1)
