@@ -70,6 +70,20 @@ class Packing:
         )
 
     @classmethod
+    def uniform(cls, num_patients: int, size: int, device: torch.device) -> Self:
+        """Pack patients of ``size`` tokens each: one bucket, known without looking."""
+        order_T = torch.arange(num_patients * size, device=device)
+        return cls(
+            owner_T=order_T.div(size, rounding_mode="floor"),
+            order_T=order_T,
+            inverse_T=order_T,
+            shapes=((num_patients, size),),
+            place_T=order_T,
+            is_there_BL=torch.ones(num_patients, size, dtype=torch.bool, device=device),
+            is_ordered=True,
+        )
+
+    @classmethod
     def in_layers(cls, num_patients: int, size: int, device: torch.device) -> Self:
         """Pack ``size`` tokens of each patient: the first of all patients, then the second, ..."""
         place_BL = torch.arange(num_patients * size, device=device).view(num_patients, size)
