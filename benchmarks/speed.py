@@ -126,19 +126,33 @@ def trainee(model: nn.Module, encoding: Encoding) -> Trainee:
 
 
 def side_by_side(
-    work: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 2
+    work: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm: int = 2,
+    seconds: float = float("inf"),
 ) -> dict[str, float]:
-    """Least seconds of every piece of work, taken in turn so that noise meets all alike."""
+    """Least seconds of every piece of work, taken in turn so that noise meets all alike.
+
+    Args:
+        work: name -> work.
+        rounds: in which every piece is timed once.
+        warm: runs of every piece before.
+        seconds: after which no other round begins; there is one at least.
+    """
     for run in work.values():
         for _ in range(warm):
             run()
-    seconds = dict.fromkeys(work, float("inf"))
+    least = dict.fromkeys(work, float("inf"))
+    begin = time.perf_counter()
     for _ in range(rounds):
         for name, run in work.items():
             start = time.perf_counter()
             run()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
+            least[name] = min(least[name], time.perf_counter() - start)
+        if time.perf_counter() - begin > seconds:
+            break
+    return least
 
 
 def in_turn(batches: list[Batch], run: Callable[[Batch], object]) -> Callable[[], object]:

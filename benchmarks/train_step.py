@@ -6,7 +6,7 @@
 Steps: 512 patients x 20 modalities (vectors of 16 values), 30% observed, width 128, 16 experts,
 top-2, hidden 256, one block each; loss, backward, clipping, AdamW and average, in turn. The peers
 send tokens to experts by a loop over experts, as their public code does, and by our grouped way.
-Our model is shown as `default` is (16 members of an ensemble), with one member as the peers have
+Our model is shown as `default` is (8 members of an ensemble), with one member as the peers have
 one, and as a transformer of one readout. --fits times whole fits on SUPPORT2 (early stopping
 included) of default, LightGBM and TabM.
 """

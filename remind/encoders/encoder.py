@@ -87,7 +87,8 @@ class TokenEncoder(nn.Module):
             for name, encoder in self.kinds.items()
         ]
         tokens = _join(parts, plan)
-        return tokens._replace(x_TD=tokens.x_TD + self.modality_MD[tokens.modality_T])
+        modality_TD = self.modality_MD.index_select(0, tokens.modality_T)
+        return tokens._replace(x_TD=tokens.x_TD + modality_TD)
 
 
 def _join(parts: list[Tokens], plan: Plan) -> Tokens:

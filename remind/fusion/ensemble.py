@@ -7,8 +7,6 @@ and differ in element-wise factors. Tokens are computed once, whatever K is.
 T tokens, D width, B patients, K members, M modalities, S slots of them, C classes.
 """
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,15 +14,13 @@ from torch import Tensor, nn
 from remind.encoders import Tokens
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
+from remind.fusion.dropout import Dropout
 from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
 from remind.fusion.moe.code import GroupCode
 from remind.fusion.packing import Packing
-from remind.fusion.slots import sum_slots
-from remind.fusion.weigh import patients_first, weigh
-
-PART = 64  # patients that are predicted at once on CPU: their readouts stay in cache
+from remind.fusion.weigh import members_first, weigh
 
 
 class MemberLinear(nn.Module):
@@ -42,9 +38,12 @@ class MemberLinear(nn.Module):
         self.out_KD = nn.Parameter(torch.ones(members, width))
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def forward(self, x_BKD: Tensor) -> Tensor:
-        """Map (B, K, D) to (B, K, D)."""
-        return ((x_BKD * self.in_KD) @ self.weight_DD) * self.out_KD + self.bias_KD
+    def forward(self, x_KBD: Tensor) -> Tensor:
+        """Map (K, B, D) to (K, B, D)."""
+        in_K1D, out_K1D, bias_K1D = (
+            x.unsqueeze(1) for x in (self.in_KD, self.out_KD, self.bias_KD)
+        )
+        return torch.addcmul(bias_K1D, (x_KBD * in_K1D) @ self.weight_DD, out_K1D)
 
 
 class Pool(nn.Module):
@@ -78,27 +77,23 @@ class Pool(nn.Module):
         self.absent_MD = nn.Parameter(absent_MD)
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def forward(self, x_BMD: Tensor) -> Tensor:
-        """Return the readouts (B, K, D) of what ``slots`` returns."""
-        return weigh(x_BMD, self.factor_MKD, self.bias_KD)
+    def forward(self, x_MBD: Tensor) -> Tensor:
+        """Return the readouts (K, B, D) of what ``slots`` returns."""
+        return weigh(x_MBD, self.factor_MKD, self.bias_KD)
 
     def slots(self, tokens: Tokens, context: GroupContext) -> Tensor:
         """Return the sum of a patient's tokens of each modality, or what says it is absent."""
-        place_T, present_UM = tokens.modality_T, context.present_UM
-        if not self.is_complete:
+        num_patients, num_modalities = len(context.combo_B), self.num_modalities
+        place_T, present_UM, absent_MD = tokens.modality_T, context.present_UM, self.absent_MD
+        if not self.is_complete:  # one place more, for the tokens that are left out
             place_T = self.place_M.index_select(0, place_T)
-            present_UM = present_UM.index_select(1, self.seen_m)
-        num_slots = self.num_modalities + 1  # the last for what is left out
-        x_BSD = sum_slots(
-            tokens.x_TD,
-            tokens.owner_T,
-            place_T,
-            num_patients=len(context.combo_B),
-            num_slots=num_slots,
-        )
-        x_BMD = x_BSD[:, : self.num_modalities]
-        absent_BM1 = ~present_UM.index_select(0, context.combo_B).unsqueeze(-1)
-        return torch.where(absent_BM1, self.absent_MD.to(x_BMD.dtype), x_BMD)
+            present_UM = F.pad(present_UM.index_select(1, self.seen_m), (0, 1))
+            absent_MD = F.pad(absent_MD, (0, 0, 0, 1))
+        is_absent_MB = ~present_UM.index_select(0, context.combo_B).T.contiguous()
+        x_MBD = is_absent_MB.unsqueeze(2) * absent_MD.to(tokens.x_TD.dtype).unsqueeze(1)
+        place_T = place_T * num_patients + tokens.owner_T
+        x_MBD.flatten(0, 1).index_add_(0, place_T, tokens.x_TD)
+        return x_MBD[:num_modalities]
 
 
 class GroupFactors(nn.Module):
@@ -122,7 +117,8 @@ class GroupFactors(nn.Module):
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tokens, Tensor]:
         """Return the tokens with their factors, and the penalty."""
         factor_UM = 1 + self.code(context) @ self.factor_MR.T
-        factor_T = factor_UM[context.combo_of(tokens.owner_T), tokens.modality_T]
+        place_T = context.combo_of(tokens.owner_T) * factor_UM.shape[1] + tokens.modality_T
+        factor_T = factor_UM.flatten().index_select(0, place_T)
         penalty = self.shrinkage * self.code.shrinkage(context)
         return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
 
@@ -142,13 +138,14 @@ class MemberBlock(nn.Module):
         self.in_KD = nn.Parameter(torch.ones(config.members, config.width))
         self.out_KD = nn.Parameter(torch.ones(config.members, config.width))
         self.mixture = make_mixture(config, num_modalities=num_modalities, counts_G=counts_G)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x_BKD: Tensor, packing: Packing, context: GroupContext) -> Routed:
-        """Transform readouts (B, K, D)."""
-        mixed = self.mixture((self.norm(x_BKD) * self.in_KD).flatten(0, 1), packing, context)
-        mixed_BKD = mixed.x_TD.view_as(x_BKD) * self.out_KD
-        return Routed(x_BKD + self.dropout(mixed_BKD), mixed.penalty)
+    def forward(self, x_KBD: Tensor, packing: Packing, context: GroupContext) -> Routed:
+        """Transform readouts (K, B, D)."""
+        in_K1D, out_K1D = self.in_KD.unsqueeze(1), self.out_KD.unsqueeze(1)
+        mixed = self.mixture((self.norm(x_KBD) * in_K1D).flatten(0, 1), packing, context)
+        mixed_KBD = mixed.x_TD.view_as(x_KBD) * out_K1D
+        return Routed(x_KBD + self.dropout(mixed_KBD), mixed.penalty)
 
 
 class EnsembleFusion(nn.Module):
@@ -186,7 +183,7 @@ class EnsembleFusion(nn.Module):
             MemberBlock(config, num_modalities=num_modalities, counts_G=counts_G)
             for _ in range(config.blocks)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         head_KDC = torch.empty(members, width, num_classes).uniform_(-1, 1) / width**0.5
         self.head_KDC = nn.Parameter(head_KDC)
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
@@ -194,35 +191,22 @@ class EnsembleFusion(nn.Module):
     def forward(
         self, tokens: Tokens, context: GroupContext, readouts: Readouts | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what the members know (B, K, D) and the penalty; readouts are not needed.
-
-        Without gradients, on CPU, patients go through in parts; the penalty is then the mean of
-        theirs.
-        """
+        """Return what the members know (B, K, D) and the penalty; readouts are not needed."""
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
-        x_BMD = self.pool.slots(tokens, context)
-        if torch.is_grad_enabled() or x_BMD.device.type != "cpu" or torch.compiler.is_compiling():
-            x_BKD, more = self._members(x_BMD, context)
-            return x_BKD, penalty + more
-        parts = zip(x_BMD.split(PART), context.combo_B.split(PART), strict=True)
-        done = [self._members(x, replace(context, combo_B=combo)) for x, combo in parts]
-        more = sum((len(x) * more for x, more in done), start=penalty.new_zeros(()))
-        return torch.cat([x for x, _ in done]), penalty + more / max(len(x_BMD), 1)
-
-    def _members(self, x_BMD: Tensor, context: GroupContext) -> tuple[Tensor, Tensor]:
-        """Return what the members know of some patients, and the penalty of the blocks."""
-        x_BKD = patients_first(self.dropout(F.relu(self.pool(x_BMD))))
+        x_KBD = self.pool(self.pool.slots(tokens, context))
+        x_KBD = members_first(self.dropout(F.relu(x_KBD)))
         for layer in self.layers:
-            x_BKD = self.dropout(F.relu(layer(x_BKD)))
-        num_patients, members, _ = x_BKD.shape
-        packing, penalty = Packing.uniform(num_patients, members, x_BKD.device), x_BMD.new_zeros(())
+            x_KBD = self.dropout(layer(x_KBD).relu_())
+        members, num_patients, _ = x_KBD.shape
+        packing = Packing.in_layers(num_patients, members, x_KBD.device)
         for block in self.blocks:
-            x_BKD, more = block(x_BKD, packing, context)
+            x_KBD, more = block(x_KBD, packing, context)
             penalty = penalty + more
-        return x_BKD, penalty
+        return x_KBD.transpose(0, 1), penalty
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, K, C), by a head of each member's own."""
-        return torch.einsum("bkd,kdc->bkc", x_BKD, self.head_KDC) + self.bias_KC
+        head_KCD, bias_KC1 = self.head_KDC.mT.contiguous(), self.bias_KC.unsqueeze(2)
+        return torch.baddbmm(bias_KC1, head_KCD, x_BKD.permute(1, 2, 0)).permute(2, 0, 1)

@@ -23,8 +23,9 @@ class Packing:
     patients are one bucket, padded to the longest, with a mask.
 
     Attributes:
-        owner_T: patient of each token, int64, non-decreasing.
+        owner_T: patient of each token, int64; non-decreasing, but in ``in_layers``.
         order_T: tokens in bucket order: by token count of the patient, then as they came.
+        is_ordered: whether they lie so.
         inverse_T: the inverse permutation of ``order_T``.
         shapes: (patients, tokens per patient) of every bucket.
         place_T: place of each token among the patients padded to the longest.
@@ -37,6 +38,7 @@ class Packing:
     shapes: tuple[tuple[int, int], ...]
     place_T: Tensor
     is_there_BL: Tensor
+    is_ordered: bool
 
     @classmethod
     def of(cls, owner_T: Tensor) -> Self:
@@ -64,6 +66,7 @@ class Packing:
             shapes=shapes,
             place_T=patient_T * longest + rank_T,
             is_there_BL=rank_L < num_B.unsqueeze(1),
+            is_ordered=len(shapes) == 1,
         )
 
     @classmethod
@@ -77,6 +80,21 @@ class Packing:
             shapes=((num_patients, size),),
             place_T=order_T,
             is_there_BL=torch.ones(num_patients, size, dtype=torch.bool, device=device),
+            is_ordered=True,
+        )
+
+    @classmethod
+    def in_layers(cls, num_patients: int, size: int, device: torch.device) -> Self:
+        """Pack ``size`` tokens of each patient: the first of all patients, then the second, ..."""
+        place_BL = torch.arange(num_patients * size, device=device).view(num_patients, size)
+        return cls(
+            owner_T=torch.arange(num_patients, device=device).repeat(size),
+            order_T=place_BL.view(size, num_patients).T.flatten(),
+            inverse_T=place_BL.T.flatten(),
+            shapes=((num_patients, size),),
+            place_T=place_BL.T.flatten(),
+            is_there_BL=torch.ones_like(place_BL, dtype=torch.bool),
+            is_ordered=size == 1,
         )
 
     def to(self, device: torch.device) -> Self:
@@ -94,7 +112,7 @@ class Packing:
             x_PX = x_TX.new_zeros(num_patients * longest, *x_TX.shape[1:])
             x_PX = x_PX.index_copy(0, self.place_T, x_TX)
             return [x_PX.unflatten(0, (num_patients, longest))]
-        if len(self.shapes) == 1:
+        if self.is_ordered:
             return [x_TX.unflatten(0, self.shapes[0])]
         parts = x_TX.index_select(0, self.order_T).split([b * n for b, n in self.shapes])
         return [p.unflatten(0, shape) for p, shape in zip(parts, self.shapes, strict=True)]
@@ -107,7 +125,7 @@ class Packing:
         """Undo ``split``: buckets (b, n, ...) become per-token values (T, ...) in packed order."""
         if self._is_padded():
             return buckets[0].flatten(0, 1).index_select(0, self.place_T)
-        if len(buckets) == 1:
+        if self.is_ordered:
             return buckets[0].flatten(0, 1)
         return torch.cat([x.flatten(0, 1) for x in buckets]).index_select(0, self.inverse_T)
 

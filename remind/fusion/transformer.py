@@ -10,6 +10,7 @@ from remind.encoders import Tokens
 from remind.fusion.attention import Attention
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
+from remind.fusion.dropout import Dropout
 from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
@@ -31,7 +32,7 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads, dropout=config.dropout)
         self.mixture_norm = nn.LayerNorm(config.width)
         self.mixture = make_mixture(config, num_modalities=num_modalities, counts_G=counts_G)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_PD: Tensor, packing: Packing, context: GroupContext) -> Routed:
         """Transform packed tokens (P, D)."""

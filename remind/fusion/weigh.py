@@ -1,8 +1,9 @@
 """The sum over modalities of tokens times the factors of each member, and its layout in memory.
 
 That sum is one small matmul per element of the width. On CPU the operands are transposed before and
-after, as matrices of two axes: 7 ms forward and backward where ``einsum``, which copies matrix by
-matrix, takes 30 (256 patients, 16 modalities, 16 members, width 256).
+after, as matrices of two axes, for ``einsum`` copies matrix by matrix; and patients, who are many,
+are the columns of all matrices: 18 ms where ``einsum`` takes 90 (4096 patients in parts of 256, 16
+modalities, 8 members, width 256).
 
 B patients, M modalities, K members, D width.
 """
@@ -13,60 +14,60 @@ import torch
 from torch import Tensor
 
 
-def weigh(x_BMD: Tensor, factor_MKD: Tensor, bias_KD: Tensor) -> Tensor:
-    """Return bias[k, d] + sum_m x[b, m, d] * factor[m, k, d], (B, K, D).
+def weigh(x_MBD: Tensor, factor_MKD: Tensor, bias_KD: Tensor) -> Tensor:
+    """Return bias[k, d] + sum_m x[m, b, d] * factor[m, k, d], (K, B, D).
 
-    On CPU it lies width first in memory; ``patients_first`` brings it back, after what is done
+    On CPU it lies width first in memory; ``members_first`` brings it back, after what is done
     element by element.
     """
-    if x_BMD.device.type != "cpu" or torch.compiler.is_compiling():
-        return torch.einsum("bmd,mkd->bkd", x_BMD, factor_MKD) + bias_KD
+    if x_MBD.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.einsum("mbd,mkd->kbd", x_MBD, factor_MKD) + bias_KD.unsqueeze(1)
     if torch.is_autocast_enabled("cpu"):
-        x_BMD, factor_MKD = (x.to(torch.get_autocast_dtype("cpu")) for x in (x_BMD, factor_MKD))
-    out_BKD: Any = _Weigh.apply(x_BMD, factor_MKD, bias_KD)
-    return out_BKD
+        x_MBD, factor_MKD = (x.to(torch.get_autocast_dtype("cpu")) for x in (x_MBD, factor_MKD))
+    out_KBD: Any = _Weigh.apply(x_MBD, factor_MKD, bias_KD)
+    return out_KBD
 
 
-def patients_first(x_BKD: Tensor) -> Tensor:
+def members_first(x_KBD: Tensor) -> Tensor:
     """Return the same values, contiguous."""
-    if x_BKD.is_contiguous() or torch.compiler.is_compiling():
-        return x_BKD
-    out_BKD: Any = _PatientsFirst.apply(x_BKD)
-    return out_BKD
+    if x_KBD.is_contiguous() or torch.compiler.is_compiling():
+        return x_KBD
+    out_KBD: Any = _MembersFirst.apply(x_KBD)
+    return out_KBD
 
 
 class _Weigh(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_BMD: Tensor, factor_MKD: Tensor, bias_KD: Tensor) -> Tensor:
-        x_DBM, factor_DMK = _width_first(x_BMD), _width_first(factor_MKD)
-        ctx.save_for_backward(x_DBM, factor_DMK)
-        out_DBK = x_DBM @ factor_DMK
-        if out_DBK.dtype != bias_KD.dtype:
-            out_DBK = out_DBK.to(bias_KD.dtype)
-        return out_DBK.add_(bias_KD.T.unsqueeze(1)).permute(1, 2, 0)
+    def forward(ctx: Any, x_MBD: Tensor, factor_MKD: Tensor, bias_KD: Tensor) -> Tensor:
+        x_DMB, factor_DMK = _width_first(x_MBD), _width_first(factor_MKD)
+        ctx.save_for_backward(x_DMB, factor_DMK)
+        out_DKB = factor_DMK.mT @ x_DMB
+        if out_DKB.dtype != bias_KD.dtype:
+            out_DKB = out_DKB.to(bias_KD.dtype)
+        return out_DKB.add_(bias_KD.T.unsqueeze(2)).permute(1, 2, 0)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, grad_BKD: Tensor
+        ctx: Any, grad_KBD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x_DBM, factor_DMK = ctx.saved_tensors
-        grad_DBK = _width_first(grad_BKD)
-        dbias_KD = grad_DBK.sum(1).T
-        grad_DBK = grad_DBK.to(x_DBM.dtype)
-        dx_BMD = _width_last(grad_DBK @ factor_DMK.mT)
-        return dx_BMD, _width_last(x_DBM.mT @ grad_DBK), dbias_KD
+        x_DMB, factor_DMK = ctx.saved_tensors
+        grad_DKB = _width_first(grad_KBD)
+        dbias_KD = grad_DKB.sum(2).T
+        grad_DKB = grad_DKB.to(x_DMB.dtype)
+        dx_MBD = _width_last(factor_DMK @ grad_DKB)
+        return dx_MBD, _width_last(x_DMB @ grad_DKB.mT), dbias_KD
 
 
-class _PatientsFirst(torch.autograd.Function):
+class _MembersFirst(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_BKD: Tensor) -> Tensor:
-        return _width_last(_width_first(x_BKD))
+    def forward(ctx: Any, x_KBD: Tensor) -> Tensor:
+        return _width_last(_width_first(x_KBD))
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, grad_BKD: Tensor
+        ctx: Any, grad_KBD: Tensor
     ) -> Tensor:
-        return _width_first(grad_BKD).permute(1, 2, 0)
+        return _width_first(grad_KBD).permute(1, 2, 0)
 
 
 def _width_first(x_PQD: Tensor) -> Tensor:

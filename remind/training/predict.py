@@ -15,8 +15,8 @@ from remind.training.batches import own_slice
 from remind.training.losses import log_probabilities
 from remind.training.ranks import gather, rank
 
-CHUNK = 4096
-"""Patients that are predicted at once."""
+CHUNK, CHUNK_CPU = 4096, 256
+"""Patients that are predicted at once; on CPU so few that what they need stays in cache."""
 
 
 @torch.inference_mode()
@@ -26,12 +26,13 @@ def predict_log_probabilities(model: nn.Module, encoded: Encoded, rows: np.ndarr
     The model is in evaluation mode meanwhile, and in its own again afterwards.
     """
     device = device_of(model)
+    size = chunk_size(device)
     was_training = model.training
     model.eval()
     try:
         chunks = [
-            log_probabilities(_forward(model, encoded, rows[start : start + CHUNK], device))
-            for start in range(0, len(rows), CHUNK)
+            log_probabilities(_forward(model, encoded, rows[start : start + size], device))
+            for start in range(0, len(rows), size)
         ]
     finally:
         model.train(was_training)
@@ -55,17 +56,23 @@ def predict_in_parts(
         rows: N >= 1 of them.
         device: of the model.
     """
+    size = chunk_size(device)
     slices = [own_slice(len(rows), place, num_ranks()) for place in range(num_ranks())]
     own, most = rows[slices[rank()]], -(-len(rows) // num_ranks())
     padded = np.concatenate([own, rows[: most - len(own)]])
     chunks = [
         predict(lambda model, c=chunk: log_probabilities(_forward(model, encoded, c, device)))
-        for chunk in np.split(padded, range(CHUNK, most, CHUNK))
+        for chunk in np.split(padded, range(size, most, size))
     ]
     parts = gather(torch.cat(chunks))
     return torch.cat(
         [part[: own.stop - own.start] for part, own in zip(parts, slices, strict=True)]
     )
+
+
+def chunk_size(device: torch.device) -> int:
+    """Patients that are predicted at once."""
+    return CHUNK_CPU if device.type == "cpu" else CHUNK
 
 
 def pick_device(name: str) -> torch.device:

@@ -24,6 +24,7 @@ from remind.training import (
     log_probabilities,
     loop,
     patient_losses,
+    predict_log_probabilities,
     probabilities,
     train,
     with_overrides,
@@ -274,3 +275,13 @@ def test_batches_made_by_workers_train_the_same_model() -> None:
     losses = [[line["train_loss"] for line in history.metrics] for history in (alone, beside)]
     assert losses[0] == losses[1]
     assert all(0 <= line["waiting"] <= 1 for line in alone.metrics + beside.metrics)
+
+
+def test_prediction_in_chunks_equals_prediction_at_once(monkeypatch) -> None:
+    """Their size moves nothing but rounding."""
+    model, _, _, encoded = fit_toy(small_config())
+    rows = np.arange(len(encoded))
+    at_once = predict_log_probabilities(model, encoded, rows)
+    monkeypatch.setattr("remind.training.predict.CHUNK_CPU", 7)
+    assert len(rows) > 7
+    torch.testing.assert_close(predict_log_probabilities(model, encoded, rows), at_once)

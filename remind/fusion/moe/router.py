@@ -70,11 +70,12 @@ class GroupRouter(nn.Module):
 
     def terms(self, x_TD: Tensor, code_UR: Tensor | None, combo_T: Tensor) -> Terms:
         """Return the logits with their parts."""
-        shared_TE = x_TD @ self.shared_DE
         if code_UR is None:
+            shared_TE = x_TD @ self.shared_DE
             return Terms(shared_TE, None, shared_TE)
-        code_TR = code_UR.index_select(0, combo_T)
-        group_TE = ((x_TD @ self.down_DR) * code_TR) @ self.up_RE
+        both = x_TD @ torch.cat([self.shared_DE, self.down_DR], dim=1)
+        shared_TE, down_TR = both.tensor_split([self.shared_DE.shape[1]], dim=1)
+        group_TE = (down_TR * code_UR.index_select(0, combo_T)) @ self.up_RE
         group_TE = group_TE + (code_UR @ self.bias_RE).index_select(0, combo_T)
         logits_TE = shared_TE + entropy_gate(self.gate, shared_TE, group_TE) * group_TE
         return Terms(shared_TE, group_TE, logits_TE)
