@@ -94,7 +94,7 @@ def test_every_modality_tells_its_own_illness_and_that_of_no_other(
     """Of each illness, cross-validated regression on the files of its modality finds the most."""
     encoding = Encoding.fit(cohort, np.arange(PATIENTS))
     flat = flat_table(encoding, cohort)
-    kinds = [KINDS[kind].flat for kind in encoding.schemas]
+    kinds = [KINDS[kind].flat for kind in encoding.schemas if kind in KINDS]
     assert len(kinds) == len(ALL_KINDS)
     modality_F = modality_of_columns(encoding, cohort)
     for m, name in enumerate(NAMES):
@@ -118,7 +118,7 @@ def modality_of_columns(encoding: Encoding, cohort: Cohort) -> np.ndarray:
     from remind.cohort.encoding import raws_by_kind
 
     raws = raws_by_kind(cohort)
-    parts = [KINDS[kind].flat(schema, raws[kind]) for kind, schema in encoding.schemas.items()]
+    parts = [KINDS[kind].flat(encoding.schemas[kind], raw) for kind, raw in raws.items()]
     return np.concatenate([part.modality_F for part in parts])
 
 
