@@ -131,9 +131,9 @@ def peak_memory_mb() -> float:
     status = Path("/proc/self/status")
     if status.is_file():  # the high-water mark of this process alone, even after a fork
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) / 1000
+        return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1000
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _size(held: Any) -> int:

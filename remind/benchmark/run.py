@@ -19,6 +19,7 @@ from remind.benchmark.work import Key, Place, Work
 from remind.cohort import Cohort
 from remind.evaluation.metrics import log_loss
 from remind.evaluation.predictions import label_of, prob_of
+from remind.lock import alone
 from remind.methods import METHODS
 from remind.sources import open_cohort
 
@@ -71,22 +72,24 @@ def run_benchmark(
         A sentence for each trial or fit that failed; the others went on.
 
     Raises:
-        InputError: the request cannot be, or the folder holds another benchmark.
+        InputError: the request cannot be, or the folder holds another benchmark, or another process
+            is filling it.
     """
     cohort = source if isinstance(source, Cohort) else open_cohort(source)
     contenders = make_contenders(METHODS, request.methods, request.objectives, request.sets)
     plan = parse_split(request.split, cohort)
     asked = _config(source, cohort, contenders, plan, request)
     folds = {0: _splits(plan, cohort, request.folds, 0)}  # refused before anything is written
-    folder = BenchmarkFolder(out)
-    config = replace(folder.begin(asked), seeds=request.seeds)
     blind = [contender.name for contender in contenders if not contender.objective]
     if request.objectives is not None and blind:
         tell(f"{', '.join(blind)}: takes no objective, and so takes part once")
     by_name = {contender.name: contender for contender in contenders}
-    runner = _Runner(cohort, plan, Work(config, list(by_name), folder), by_name, folds, tell)
-    if any(runner.work.left().values()):
-        runner.run(make_executor(perform, cohort))
+    with alone(Path(out), "remind benchmark", "--out"):
+        folder = BenchmarkFolder(out)
+        config = replace(folder.begin(asked), seeds=request.seeds)
+        runner = _Runner(cohort, plan, Work(config, list(by_name), folder), by_name, folds, tell)
+        if any(runner.work.left().values()):
+            runner.run(make_executor(perform, cohort))
     return runner.errors
 
 

@@ -1,6 +1,7 @@
 """The report of a benchmark as Markdown, CSV and LaTeX. What is undefined is "–", or empty."""
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -233,7 +234,7 @@ def _tex(text: str) -> str:
     """Text for LaTeX."""
     for sign, code in (("&", r"\&"), ("_", r"\_"), ("%", r"\%"), ("<", "$<$"), ("≥", r"$\geq$")):
         text = text.replace(sign, code)
-    return text.replace("–", "--").replace("+0.", "$+$0.").replace("-0.", "$-$0.")
+    return re.sub(r"(?<![\w.])([+-])(?=\d)", r"$\1$", text).replace("–", "--")
 
 
 def _count(value: float | None, decimals: int) -> str:

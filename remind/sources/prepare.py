@@ -1,7 +1,5 @@
 """Cohorts that can be made: a folder with its tables, files, cohort.toml and manifest.json."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from remind.errors import InputError, did_you_mean
+from remind.lock import alone
 from remind.sources import eicu, embed, eye, mimic_iv, physionet2012, toy_hospital
 from remind.sources.manifest import Manifest
 from remind.sources.masking import MaskSpec, apply, existing, load_mask
@@ -66,7 +65,7 @@ def prepare(
     mask = load_mask(mask) if isinstance(mask, Path) else mask
     out = Path(out).absolute()
     _check_free(out)
-    with _alone(out), _unfinished(out) as temporary:
+    with alone(out, "remind prepare", "--out"), _unfinished(out) as temporary:
         _check_free(out)  # another preparation may have ended since
         manifest = source.write(temporary, **options)
         if mask is not None:
@@ -82,47 +81,6 @@ def _check_free(out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise InputError(f"{out} {what}: give --out a folder that does not exist yet")
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the lock of `out`, a hidden file beside it; a killed process lets go of it.
-
-    Raises:
-        InputError: another process holds it, or the folder of `out` cannot be made.
-    """
-    path = out.parent / f".{out.name}.lock"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made: {error.strerror}") from error
-    try:
-        if not _is_held(lock, path):
-            raise InputError(
-                f"another remind prepare is filling {out}: wait until it is done, "
-                "or give --out another folder"
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)  # while it is held: nobody else is let in before
-    finally:
-        os.close(lock)
-
-
-def _is_held(lock: int, path: Path) -> bool:
-    """Try to hold an open file; it does not count if it is no longer the one at its path."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a file system without locks
-    try:
-        return os.path.samestat(path.stat(), os.fstat(lock))
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

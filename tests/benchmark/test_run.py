@@ -42,6 +42,23 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return read_cohort(write_cohort(tmp_path_factory.mktemp("cohort"), n=120))
 
 
+def test_two_at_once_in_one_folder_do_not_collide(cohort: Cohort, tmp_path: Path) -> None:
+    """The second is refused in a sentence, and the first goes on."""
+    out, refusals = tmp_path / "out", []
+
+    def try_again(line: str) -> None:
+        with pytest.raises(InputError) as caught:
+            run_benchmark(cohort, request(), out, inline())
+        refusals.append(str(caught.value))
+
+    assert run_benchmark(cohort, request(), out, inline(), tell=try_again) == []
+    assert set(refusals) == {
+        f"another remind benchmark is filling {out}: wait until it is done, "
+        "or give --out another folder"
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_killed_at_any_moment_and_resumed_gives_the_same_bits(
     cohort: Cohort, tmp_path: Path
 ) -> None:
