@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from remind.allocation import keep_pages
 from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
 from remind.objectives import Objective, make_objective
 from remind.training import TrainConfig
@@ -168,7 +169,8 @@ def in_turn(batches: list[Batch], run: Callable[[Batch], object]) -> Callable[[]
 
 
 def arguments(description: str, rounds: int, **options: Any) -> argparse.Namespace:
-    """Parse --json, --rounds, and options given by their defaults."""
+    """Parse --json, --rounds, and options given by their defaults; memory is kept as by remind."""
+    keep_pages()
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=rounds, help="timed passes, best counts")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from remind.allocation import keep_pages
 from remind.errors import InputError
 
 app = typer.Typer(
@@ -346,6 +347,7 @@ def results(
 
 def main() -> None:
     """Run the command line."""
+    keep_pages()
     try:
         status = app(standalone_mode=False)
     except InputError as error:

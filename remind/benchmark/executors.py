@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
+from remind.allocation import keep_pages
 from remind.cohort.extras import require
 from remind.errors import InputError
 
@@ -204,6 +205,7 @@ def _answer(connection: Connection, function: Callable[..., Any], *arguments: An
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
+    keep_pages()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

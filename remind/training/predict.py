@@ -2,7 +2,9 @@
 
 # B patients of a chunk, C classes, N patients
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,28 +17,30 @@ from remind.training.batches import own_slice
 from remind.training.losses import log_probabilities
 from remind.training.ranks import gather, rank
 
-CHUNK, CHUNK_CPU = 4096, 256
+CHUNK, CHUNK_CPU = 4096, 512
 """Patients that are predicted at once; on CPU so few that what they need stays in cache."""
 
 
-@torch.inference_mode()
 def predict_log_probabilities(model: nn.Module, encoded: Encoded, rows: np.ndarray) -> Tensor:
     """(N, C) log probabilities of some rows, float64 on the model's device; N >= 1.
 
-    The model is in evaluation mode meanwhile, and in its own again afterwards.
+    The model is in evaluation mode meanwhile, and in its own again afterwards. On CPU every thread
+    predicts a chunk of its own: they are too small to be shared out.
     """
     device = device_of(model)
     size = chunk_size(device)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    @torch.inference_mode()
+    def predict(part: np.ndarray) -> Tensor:
+        return log_probabilities(_forward(model, encoded, part, device))
+
     was_training = model.training
     model.eval()
     try:
-        chunks = [
-            log_probabilities(_forward(model, encoded, rows[start : start + size], device))
-            for start in range(0, len(rows), size)
-        ]
+        return torch.cat(_side_by_side(predict, parts, device))
     finally:
         model.train(was_training)
-    return torch.cat(chunks)
 
 
 def predict_in_parts(
@@ -68,6 +72,28 @@ def predict_in_parts(
     return torch.cat(
         [part[: own.stop - own.start] for part, own in zip(parts, slices, strict=True)]
     )
+
+
+def _side_by_side(
+    predict: Callable[[np.ndarray], Tensor], parts: Sequence[np.ndarray], device: torch.device
+) -> list[Tensor]:
+    """Predict all parts, in threads of one core each where there is more than one of both."""
+    num_threads = min(torch.get_num_threads(), len(parts))
+    if device.type != "cpu" or num_threads == 1:
+        return [predict(part) for part in parts]
+    with _threads(num_threads) as pool:
+        return list(pool.map(predict, parts))
+
+
+@contextmanager
+def _threads(num: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that do not share out their work; the caller has as many as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(num, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # some libraries have one number for all threads
 
 
 def chunk_size(device: torch.device) -> int:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from remind.cohort import BAND_NAMES, Encoding
 from remind.errors import InputError
+from remind.fusion import ModelConfig
+from remind.methods import DEFAULT
 from remind.objectives import ERM, Robust
 from remind.training import (
     Criterion,
@@ -285,3 +287,27 @@ def test_prediction_in_chunks_equals_prediction_at_once(monkeypatch) -> None:
     monkeypatch.setattr("remind.training.predict.CHUNK_CPU", 7)
     assert len(rows) > 7
     torch.testing.assert_close(predict_log_probabilities(model, encoded, rows), at_once)
+
+
+def test_threads_predict_the_same_bits_and_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks side by side, in any number of threads, also after one of them failed."""
+    cohort = toy_cohort()
+    encoding = Encoding.fit(cohort, cohort.rows("train"))
+    encoded, rows = encoding.transform(cohort), np.arange(len(cohort))
+    model = DEFAULT.build(
+        encoding, len(cohort.classes), ModelConfig(width=16, hidden=16, members=2)
+    )
+    monkeypatch.setattr("remind.training.predict.CHUNK_CPU", 16)
+    before = torch.get_num_threads()
+    try:
+        predicted = []
+        for num in (1, 2, 3):
+            torch.set_num_threads(num)
+            predicted.append(predict_log_probabilities(model, encoded, rows))
+            with pytest.raises(IndexError):
+                predict_log_probabilities(model, encoded, np.append(rows, len(rows)))
+            assert torch.get_num_threads() == num
+            assert model.training
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(other, predicted[0]) for other in predicted[1:])
