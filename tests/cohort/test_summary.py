@@ -128,3 +128,11 @@ def test_what_is_not_observed_has_no_cell(cohort: Cohort, encoding: Encoding) ->
 def test_summaries_can_be_left_out(cohort: Cohort) -> None:
     encoding = Encoding.fit(cohort, cohort.rows("train"), summaries=False)
     assert SUMMARY not in encoding.transform(cohort).values
+
+
+def test_the_gradient_reaches_every_parameter(cohort: Cohort, encoding: Encoding) -> None:
+    encoder = SummaryEncoder(encoding.schemas[SUMMARY], width=6, num_modalities=3, rank=4)
+    batch = encoding.transform(cohort).batch(np.arange(NUM))
+    encoder(batch.values[SUMMARY], batch.present_BM).x_TD.square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
