@@ -135,4 +135,5 @@ def test_the_gradient_reaches_every_parameter(cohort: Cohort, encoding: Encoding
     batch = encoding.transform(cohort).batch(np.arange(NUM))
     encoder(batch.values[SUMMARY], batch.present_BM).x_TD.square().sum().backward()
     for name, parameter in encoder.named_parameters():
-        assert parameter.grad is not None and parameter.grad.any(), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
