@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from remind.objectives.checks import check_batch, check_counts
+from remind.world import num_ranks
 
 
 class Robust(NamedTuple):
@@ -222,8 +223,3 @@ def from_all_ranks(own_BX: Tensor) -> Tensor:
         value_BX = own_BX.detach()
         rows[dist.get_rank()] = value_BX + num_ranks() * (own_BX - value_BX)
     return torch.cat(rows)
-
-
-def num_ranks() -> int:
-    """Processes that train together; 1 without `torch.distributed`."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from remind.errors import InputError, did_you_mean
+from remind.world import num_ranks
 
 
 def check_number(
@@ -84,7 +84,7 @@ def check_batch(loss_B: Tensor, group_B: Tensor, num_groups: int) -> None:
         ValueError: shapes differ, no patients, or a group outside 0..num_groups-1.
     """
     is_flat = loss_B.dim() == 1 and loss_B.shape == group_B.shape
-    if not is_flat or (len(loss_B) == 0 and not _is_parallel()):
+    if not is_flat or (len(loss_B) == 0 and num_ranks() == 1):
         raise ValueError(
             "expected one loss and one group per patient and at least one patient, got shapes "
             f"{tuple(loss_B.shape)} and {tuple(group_B.shape)}"
@@ -101,7 +101,3 @@ def check_batch(loss_B: Tensor, group_B: Tensor, num_groups: int) -> None:
         raise ValueError(
             f"group_B holds {high}, but there are {num_groups} groups (0..{num_groups - 1})"
         )
-
-
-def _is_parallel() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

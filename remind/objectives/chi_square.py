@@ -11,10 +11,11 @@ from torch import Tensor
 from torch import distributed as dist
 
 from remind.errors import InputError
-from remind.objectives.base import Robust, num_ranks
+from remind.objectives.base import Robust
 from remind.objectives.checks import check_batch, check_choice, check_number
 from remind.objectives.running import RunningObjective
 from remind.objectives.weights import worst_chi_square
+from remind.world import num_ranks
 
 
 class ChiSquare(RunningObjective):

@@ -11,7 +11,6 @@ import pandas as pd
 
 from remind.cohort import Bands, Cohort, CohortSpec, Encoding
 from remind.errors import InputError, did_you_mean
-from remind.objectives.base import num_ranks
 from remind.sources import SOURCES, open_cohort
 from remind.training.loop import History
 from remind.training.method import Method, NeuralPredictor, Predictor
@@ -19,6 +18,7 @@ from remind.training.progress import Progress
 from remind.training.ranks import anywhere, check_alike, is_first, on_first, together
 from remind.training.run import CohortOrigin, RunFolder
 from remind.training.settings import Settings, settings_from_dict
+from remind.world import num_ranks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from remind.objectives import Objective
-from remind.objectives.base import num_ranks
 from remind.training.average import WeightAverage
 from remind.training.files import TEMPORARY, new_folder, read_json, write_json
 from remind.training.ranks import check_alike, gather, is_first, rank, wait
 from remind.training.shards import TENSORS as TENSORS
 from remind.training.shards import Saved, is_sharded, write_part
+from remind.world import num_ranks
 
 STATE = "state.json"
 KEPT = 2

@@ -27,11 +27,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from remind.errors import InputError
-from remind.objectives.base import num_ranks
 from remind.training.config import TrainConfig
 from remind.training.optimizer import make_optimizer
 from remind.training.predict import pick_device
 from remind.training.ranks import environment, num_local_ranks
+from remind.world import num_ranks
 
 T = TypeVar("T")
 

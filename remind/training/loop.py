@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from remind.cohort import Encoded
 from remind.errors import InputError
 from remind.objectives import AdaptiveObjective, Objective, diagnose, group_mean
-from remind.objectives.base import num_ranks
 from remind.run_files import CHECKPOINTS, METRICS
 from remind.training.average import WeightAverage
 from remind.training.batches import own_slice
@@ -39,6 +38,7 @@ from remind.training.sampling import (
 from remind.training.seeds import seeded
 from remind.training.selection import Criterion, criterion
 from remind.training.steps import Steps
+from remind.world import num_ranks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

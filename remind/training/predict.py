@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from remind.cohort import Encoded
 from remind.errors import InputError
-from remind.objectives.base import num_ranks
 from remind.training.batches import own_slice
 from remind.training.losses import log_probabilities
 from remind.training.ranks import gather, rank
+from remind.world import num_ranks
 
 CHUNK, CHUNK_CPU = 4096, 512
 """Patients that are predicted at once; on CPU so few that what they need stays in cache."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from remind.errors import InputError
-from remind.objectives.base import num_ranks
+from remind.world import num_ranks
 
 FAILURE = "REMIND_FAILURE"
 """Environment variable: where a rank writes the sentence of an InputError for who started it."""

@@ -17,9 +17,9 @@ from torch import distributed as dist
 from remind.cohort import Batch
 from remind.fusion import FusionModel
 from remind.objectives import Objective
-from remind.objectives.base import num_ranks
 from remind.training.checkpoint import TrainState
 from remind.training.seeds import shuffled
+from remind.world import num_ranks
 
 
 def epoch_rows(rows: np.ndarray, weight_N: Tensor | None, seed: int, epoch: int) -> np.ndarray:

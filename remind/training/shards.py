@@ -13,9 +13,9 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from remind.objectives.base import num_ranks
 from remind.training.files import read_tensors, write_tensors
 from remind.training.ranks import is_first, rank
+from remind.world import num_ranks
 
 TENSORS = "tensors.safetensors"
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from remind.cohort import Batch, Encoded
 from remind.objectives import Objective
-from remind.objectives.base import num_ranks
 from remind.training.batches import Part, cut, deal
 from remind.training.checkpoint import TrainState
 from remind.training.config import TrainConfig
@@ -23,6 +22,7 @@ from remind.training.ranks import rank
 from remind.training.sampling import epoch_rows, training_output
 from remind.training.schedule import learning_rate
 from remind.training.seeds import step_generator
+from remind.world import num_ranks
 
 OBJECTIVE = 1
 """The stream of random numbers that the objective draws from."""

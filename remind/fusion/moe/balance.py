@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from remind.world import num_ranks
+
 
 def imbalance(probs_TE: Tensor, index_TK: Tensor) -> Tensor:
     """Return E * sum_e f_e p_e - 1: f the share of the chosen pairs, p the mean probability.
@@ -28,7 +30,7 @@ def imbalance(probs_TE: Tensor, index_TK: Tensor) -> Tensor:
 
 def over_ranks(count_E: Tensor) -> Tensor:
     """Return counts of all ranks together, in training; a prediction counts nothing."""
-    if torch.is_grad_enabled() and dist.is_available() and dist.is_initialized():
+    if torch.is_grad_enabled() and num_ranks() > 1:
         dist.all_reduce(count_E)
     return count_E
 

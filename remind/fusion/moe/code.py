@@ -6,9 +6,9 @@ M modalities, G training groups, U combinations of the batch, R rank, A width of
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from remind.fusion.context import GroupContext
+from remind.world import num_ranks
 
 SET_WIDTH = 4  # width of the set network, in ranks
 MANY = 4096  # training groups from which on a step touches those of its batch only
@@ -56,7 +56,7 @@ class GroupCode(nn.Module):
         self.delta_GR = nn.Parameter(torch.zeros(len(counts_G), rank))
         mean_count = counts_G.double().mean()
         self.register_buffer("share_G", (counts_G / mean_count).float(), persistent=False)
-        self.by_rows = len(counts_G) > MANY and not _is_parallel()
+        self.by_rows = len(counts_G) > MANY and num_ranks() == 1
         if self.by_rows:
             self.delta_GR.by_rows = True  # pyright: ignore[reportAttributeAccessIssue]
             seen_share_G = (counts_G / counts_G.sum()).float()
@@ -102,7 +102,3 @@ def seen_rows(table_GX: Tensor, group_U: Tensor, *, sparse: bool = False) -> Ten
         rows_UX = table_GX.index_select(0, index_U)
     unseen_U = (group_U < 0).view(-1, *[1] * (rows_UX.dim() - 1))
     return rows_UX.masked_fill(unseen_U, 0.0)
-
-
-def _is_parallel() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
