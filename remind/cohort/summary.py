@@ -17,9 +17,9 @@ import numpy as np
 
 from remind.cohort.arrays import chunks, keep, release
 from remind.cohort.kinds import KINDS, FlatColumns
-from remind.cohort.kinds.knots import interpolate, knots_of
+from remind.cohort.kinds.knots import knots_of
 from remind.cohort.kinds.ragged import Ragged
-from remind.cohort.kinds.tabular import TabularColumn, TabularSchema
+from remind.cohort.kinds.tabular import CellBatch, TabularColumn, TabularSchema, encode_numbers
 
 SUMMARY = "summary"
 """Name of the summaries among the schemas and the encoded values of an encoding."""
@@ -40,28 +40,12 @@ class SummarySchema(TabularSchema):
     usual: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SummaryBatch:
-    """The cells that are not as usual; tensors once in a Batch.
-
-    Args:
-        owner_V: position of the patient in the batch, int64, ascending; there by column.
-        row_V, frac_V: int32 and float32, place of the value in the table of its column.
-    """
-
-    owner_V: Any
-    row_V: Any
-    frac_V: Any
-
-
 class Summary:
     """What an encoding asks of the kind whose schema and encoded values it holds."""
 
-    def batch(self, encoded: Ragged, rows: np.ndarray) -> SummaryBatch:
-        """The cells of some rows."""
-        owner_V, place_V = encoded.items(rows)
-        columns = {name: values[place_V] for name, values in encoded.columns.items()}
-        return SummaryBatch(owner_V=owner_V, row_V=columns["row"], frac_V=columns["frac"])
+    def batch(self, encoded: Ragged, rows: np.ndarray) -> CellBatch:
+        """The cells of some rows that are not as usual."""
+        return CellBatch.of(encoded, rows)
 
     def dump(self, schema: SummarySchema) -> dict[str, Any]:
         """The schema as JSON."""
@@ -159,17 +143,13 @@ def _parts(
 
 def _encode(column: TabularColumn, values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row (N,) and fraction (N,) in [0, 1)."""
-    row_N, frac_N = np.full(len(values_N), column.missing_row), np.zeros(len(values_N))
-    seen_N = ~np.isnan(values_N)
     if column.kind == "categorical":
-        code_N = np.minimum(values_N[seen_N].astype(np.int64), len(column.categories))
-        row_N[seen_N] = column.first_row + code_N
-        return row_N, frac_N
-    left, frac = interpolate(values_N[seen_N].astype(np.float64), np.array(column.knots))
-    is_next = frac == 1.0
-    row_N[seen_N] = column.first_row + left + is_next
-    frac_N[seen_N] = np.where(is_next, 0.0, frac)
-    return row_N, frac_N
+        code_N = np.minimum(values_N, len(column.categories))  # NaN stays
+        row_N = np.where(np.isnan(code_N), column.missing_row, column.first_row + code_N)
+        return row_N.astype(np.int64), np.zeros(len(values_N))
+    row_N, frac_N = encode_numbers(column, values_N.astype(np.float64))
+    is_next_N = frac_N == 1.0
+    return row_N + is_next_N, np.where(is_next_N, 0.0, frac_N)
 
 
 def _usual(row_N: np.ndarray, frac_N: np.ndarray) -> int:

@@ -4,15 +4,15 @@ T tokens, D width, V events or statistics, d width of an event, R rows of a tabl
 statistics, r rank, M modalities, B patients of a batch, S patients with the modality.
 """
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.cohort.kinds.series import EventBatch, StatisticBatch
+from remind.cohort.kinds.series import EventBatch
 from remind.cohort.kinds.series_schema import SeriesModality, SeriesSchema
+from remind.cohort.kinds.tabular import CellBatch
+from remind.cohort.summary import SummarySchema
 from remind.encoders.events import EVENT_WIDTH, EventPool, seen_events
 from remind.encoders.series_values import ValueTable
-from remind.encoders.tabular import TabularEncoder
+from remind.encoders.summary import SummaryEncoder
 from remind.encoders.tokens import Tokens, merge
 
 
@@ -37,7 +37,7 @@ class SeriesEncoder(nn.Module):
             for item in schema.modalities
         )
 
-    def forward(self, values: dict[str, EventBatch | StatisticBatch], present_BM: Tensor) -> Tokens:
+    def forward(self, values: dict[str, EventBatch | CellBatch], present_BM: Tensor) -> Tokens:
         """Encode the observed series of a batch."""
         return merge(
             [
@@ -79,47 +79,25 @@ class EventEncoder(nn.Module):
         return self.pool(x_Vd, values.place_V2[seen], values.owner_V[seen], present_BM)
 
 
-class StatisticEncoder(nn.Module):
+class StatisticEncoder(SummaryEncoder):
     """One token of one series: the token of a table with a column per variable and statistic.
 
-    A statistic that is not there counts as missing there, but costs nothing here:
-
-        token = sum_c row[missing_c] + sum_{v} (row[value_v] - row[missing_c(v)])
-
-    with the rows of `TabularEncoder`.
+    A statistic that is not there counts as missing there, but costs nothing here: missing is what
+    is usual of it.
 
     Args:
         item: the series.
         width, num_modalities, rank: as above.
     """
 
-    missing_C: Tensor
-    missing_R: Tensor
-
     def __init__(self, item: SeriesModality, *, width: int, num_modalities: int, rank: int) -> None:
-        super().__init__()
+        usual = tuple(column.missing_row for column in item.summary)
+        schema = SummarySchema(columns=item.summary, usual=usual)
+        super().__init__(schema, width=width, num_modalities=num_modalities, rank=rank)
         self.modality = item.index
-        schema = item.summary_schema
-        self.tabular = TabularEncoder(schema, width=width, num_modalities=num_modalities, rank=rank)
-        missing_C = torch.tensor([column.missing_row for column in schema.columns])
-        num_rows_C = torch.tensor([column.num_rows for column in schema.columns])
-        self.register_buffer("missing_C", missing_C, persistent=False)
-        self.register_buffer("missing_R", missing_C.repeat_interleave(num_rows_C), persistent=False)
 
-    def forward(self, values: StatisticBatch, present_BM: Tensor) -> Tokens:
-        """Encode the series of a batch."""
-        owner_S = present_BM[:, self.modality].nonzero().squeeze(1)
+    def forward(self, values: CellBatch, present_BM: Tensor) -> Tokens:
+        """Encode the series of those who are observed in it."""
         seen = seen_events(values.owner_V, self.modality, present_BM)
-        row_V, frac_V = values.row_V[seen].long(), values.frac_V[seen]
-        table_RD = self.tabular.table()
-        x_SD = F.embedding_bag(
-            torch.stack([row_V, row_V + 1, self.missing_R[row_V]], dim=1).flatten(),
-            table_RD,
-            3 * torch.searchsorted(values.owner_V[seen], owner_S),
-            mode="sum",
-            per_sample_weights=torch.stack([1 - frac_V, frac_V, -torch.ones_like(frac_V)], 1)
-            .flatten()
-            .to(table_RD.dtype),
-        )
-        x_SD = x_SD + table_RD[self.missing_C].sum(0)
-        return Tokens(x_SD, owner_S, torch.full_like(owner_S, self.modality))
+        columns = {name: column[seen] for name, column in vars(values).items()}
+        return super().forward(CellBatch(**columns), present_BM)

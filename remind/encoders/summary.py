@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.cohort.summary import SummaryBatch, SummarySchema
+from remind.cohort.kinds.tabular import CellBatch
+from remind.cohort.summary import SummarySchema
 from remind.encoders.tabular import TabularEncoder
 from remind.encoders.tokens import Tokens, observed
 
@@ -53,7 +54,7 @@ class SummaryEncoder(nn.Module):
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def forward(self, values: SummaryBatch, present_BM: Tensor) -> Tokens:
+    def forward(self, values: CellBatch, present_BM: Tensor) -> Tokens:
         """Encode the observed modalities of a batch."""
         owner_T, modality_T = observed(present_BM & self.has_columns_M)
         modality_V = self.modality_R[values.row_V.long()]

@@ -22,6 +22,7 @@ from remind.cohort.kinds.series_read import SeriesColumns, read_series
 from remind.cohort.kinds.series_schema import SeriesEncoding, SeriesModality, SeriesSchema
 from remind.cohort.kinds.series_summary import encode_summary, flat_summary, summarise
 from remind.cohort.kinds.series_variables import encode_values
+from remind.cohort.kinds.tabular import CellBatch
 
 NUM_TOKENS = 2
 MAX_FLAT_VARIABLES = 128
@@ -76,20 +77,6 @@ class EventBatch:
     row_V: Any
     frac_V: Any
     place_V2: Any
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StatisticBatch:
-    """Statistics of one series; tensors once in a Batch.
-
-    Args:
-        owner_V: position of the patient in the batch, int64, ascending.
-        row_V, frac_V: int32 and float32, place of the value in the table of its column.
-    """
-
-    owner_V: Any
-    row_V: Any
-    frac_V: Any
 
 
 class Series(Kind):
@@ -163,7 +150,7 @@ class Series(Kind):
 
     def batch(
         self, encoded: dict[str, Ragged], rows: np.ndarray
-    ) -> dict[str, EventBatch | StatisticBatch]:
+    ) -> dict[str, EventBatch | CellBatch]:
         return {name: _batch(items, rows) for name, items in encoded.items()}
 
     def flat(self, schema: SeriesSchema, raws: Mapping[str, SeriesEvents]) -> FlatColumns:
@@ -215,10 +202,14 @@ def _encode(item: SeriesModality, raw: SeriesEvents) -> Ragged:
     return Ragged(start_N1=raw.events.start_N1, columns=columns)
 
 
-def _batch(items: Ragged, rows: np.ndarray) -> EventBatch | StatisticBatch:
+def _batch(items: Ragged, rows: np.ndarray) -> EventBatch | CellBatch:
+    if "place" not in items.columns:
+        return CellBatch.of(items, rows)
     owner_V, place_V = items.items(rows)
     columns = {name: values[place_V] for name, values in items.columns.items()}
-    row_V, frac_V = columns["row"], columns["frac"]
-    if "place" in columns:
-        return EventBatch(owner_V=owner_V, row_V=row_V, frac_V=frac_V, place_V2=columns["place"])
-    return StatisticBatch(owner_V=owner_V, row_V=row_V, frac_V=frac_V)
+    return EventBatch(
+        owner_V=owner_V,
+        row_V=columns["row"],
+        frac_V=columns["frac"],
+        place_V2=columns["place"],
+    )

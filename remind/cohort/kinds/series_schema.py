@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal, Self
 
 from remind.cohort.kinds.event_scales import CountScale, TimeScale
 from remind.cohort.kinds.series_events import SeriesEvents
 from remind.cohort.kinds.series_summary import fit_columns, summarise
 from remind.cohort.kinds.series_variables import SeriesVariable, fit_variables
-from remind.cohort.kinds.tabular import TabularColumn, TabularSchema
+from remind.cohort.kinds.tabular import TabularColumn
 
 SeriesEncoding = Literal["attention", "summary"]
 
@@ -69,11 +68,6 @@ class SeriesModality:
             count=CountScale.fit(raw.events),
             summary=tuple(summary),
         )
-
-    @cached_property
-    def summary_schema(self) -> TabularSchema:
-        """The columns of a summary as those of a tabular modality."""
-        return TabularSchema(columns=self.summary)
 
     def dump(self) -> dict[str, Any]:
         """JSON."""

@@ -13,7 +13,7 @@ categories. Every column owns one more row, its last, for a missing value.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from remind.cohort.arrays import chunks, gather, keep, new_array, release
 from remind.cohort.columns import ColumnKind, number_text, read_feature, text_hash
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
 from remind.cohort.kinds.knots import interpolate, knots_of
+from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.reading import Reading
 from remind.errors import InputError
 
@@ -115,6 +116,27 @@ class TabularBatch:
 
     row_BC: Any
     frac_BC: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellBatch:
+    """Cells of a table of which most are left out; tensors once in a Batch.
+
+    Args:
+        owner_V: position of the patient in the batch, int64, ascending; there by column.
+        row_V, frac_V: int32 and float32, place of the value in the table of its column.
+    """
+
+    owner_V: Any
+    row_V: Any
+    frac_V: Any
+
+    @classmethod
+    def of(cls, cells: Ragged, rows: np.ndarray) -> Self:
+        """The cells of some patients, of columns `row` and `frac`."""
+        owner_V, place_V = cells.items(rows)
+        row_V, frac_V = (cells.columns[name][place_V] for name in ("row", "frac"))
+        return cls(owner_V=owner_V, row_V=row_V, frac_V=frac_V)
 
 
 class Tabular(Kind):
@@ -277,12 +299,16 @@ def _fit_column(
 
 def _encode_column(column: TabularColumn, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row (N,) and fraction (N,)."""
-    frac_N = np.zeros(len(series))
     if column.kind == "categorical":
         codes_N = _codes(column, series)
-        return np.where(codes_N >= 0, column.first_row + codes_N, column.missing_row), frac_N
-    values_N = _require_numbers(column, series)
-    row_N = np.full(len(series), column.missing_row)
+        row_N = np.where(codes_N >= 0, column.first_row + codes_N, column.missing_row)
+        return row_N, np.zeros(len(series))
+    return encode_numbers(column, _require_numbers(column, series))
+
+
+def encode_numbers(column: TabularColumn, values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row (N,) and fraction (N,) of the values of a numeric column, NaN where missing."""
+    row_N, frac_N = np.full(len(values_N), column.missing_row), np.zeros(len(values_N))
     seen_N = ~np.isnan(values_N)
     if column.knots:
         left, frac_N[seen_N] = interpolate(values_N[seen_N], np.array(column.knots))
