@@ -11,43 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.cohort.kinds.codes import CodesBatch
-from remind.cohort.kinds.codes_vocabulary import CodesModality, CodesSchema
+from remind.cohort.kinds.codes_vocabulary import CodesModality
 from remind.encoders.events import EVENT_WIDTH, EventPool, seen_events
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.modalities import ModalityEncoders
+from remind.encoders.tokens import Tokens
 
 START = 0.005  # standard deviation of the table of codes before training
 COMMON = 0.1  # occurrences per patient from which on a code is trained in full
 BAG_GAIN = 3.0  # of the sum of codes over the root of their usual number
 
 
-class CodesEncoder(nn.Module):
-    """A few tokens per observed modality of codes.
+class CodesEncoder(ModalityEncoders):
+    """Encoders of the modalities of codes."""
 
-    Args:
-        schema: vocabularies and times of the training rows.
-        width: D.
-        num_modalities: M of the cohort.
-        rank: unused; all encoders are built alike.
-    """
-
-    def __init__(
-        self, schema: CodesSchema, *, width: int, num_modalities: int, rank: int = 16
-    ) -> None:
-        super().__init__()
-        self.names = [item.name for item in schema.modalities]
-        self.encoders = nn.ModuleList(
-            BagEncoder(item, width=width, num_modalities=num_modalities)
-            for item in schema.modalities
-        )
-
-    def forward(self, values: dict[str, CodesBatch], present_BM: Tensor) -> Tokens:
-        """Encode the observed codes of a batch."""
-        return merge(
-            [
-                encoder(values[name], present_BM)
-                for name, encoder in zip(self.names, self.encoders, strict=True)
-            ]
-        )
+    def make_part(
+        self, item: CodesModality, *, width: int, num_modalities: int, rank: int
+    ) -> "BagEncoder":
+        """Make the encoder of one modality."""
+        return BagEncoder(item, width=width, num_modalities=num_modalities)
 
 
 class BagEncoder(nn.Module):

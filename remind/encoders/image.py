@@ -13,7 +13,8 @@ from remind.cohort.features.image import build_network, load_weights
 from remind.cohort.kinds.pixels import PixelModality
 from remind.encoders.augment import augment
 from remind.encoders.convolution import ResidualNet
-from remind.encoders.files import FileEncoder, FileModalityEncoder
+from remind.encoders.files import FileModalityEncoder
+from remind.encoders.modalities import ModalityEncoders
 from remind.encoders.places import PlacePool
 from remind.encoders.tokens import Tokens
 
@@ -47,7 +48,7 @@ class PixelModalityEncoder(FileModalityEncoder):
         return self.pool(self.network(x_V), owner_V, present_BM)
 
 
-class PixelEncoder(FileEncoder):
+class PixelEncoder(ModalityEncoders):
     """Encoders of the modalities of images or of volumes.
 
     Every place of every image of a patient is an item, and attention pools them, so that a finding
@@ -55,7 +56,11 @@ class PixelEncoder(FileEncoder):
     image, and a frozen one is not here at all: its features come with the batch.
     """
 
-    make_part = PixelModalityEncoder
+    def make_part(
+        self, item: PixelModality, *, width: int, num_modalities: int, rank: int
+    ) -> PixelModalityEncoder:
+        """Make the encoder of one modality."""
+        return PixelModalityEncoder(item, width=width, num_modalities=num_modalities)
 
 
 class Backbone(nn.Module):

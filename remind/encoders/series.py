@@ -7,44 +7,25 @@ statistics, r rank, M modalities, B patients of a batch, S patients with the mod
 from torch import Tensor, nn
 
 from remind.cohort.kinds.series import EventBatch
-from remind.cohort.kinds.series_schema import SeriesModality, SeriesSchema
+from remind.cohort.kinds.series_schema import SeriesModality
 from remind.cohort.kinds.tabular import CellBatch
 from remind.cohort.summary import SummarySchema
 from remind.encoders.events import EVENT_WIDTH, EventPool, seen_events
+from remind.encoders.modalities import ModalityEncoders
 from remind.encoders.series_values import ValueTable
 from remind.encoders.summary import SummaryEncoder
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.tokens import Tokens
 
 
-class SeriesEncoder(nn.Module):
-    """A few tokens per observed series.
+class SeriesEncoder(ModalityEncoders):
+    """Encoders of the series."""
 
-    Args:
-        schema: variables, knots and times of the training rows.
-        width: D.
-        num_modalities: M of the cohort.
-        rank: r of the embedding of one number.
-    """
-
-    def __init__(
-        self, schema: SeriesSchema, *, width: int, num_modalities: int, rank: int = 16
-    ) -> None:
-        super().__init__()
-        self.names = [item.name for item in schema.modalities]
-        encoders = {"attention": EventEncoder, "summary": StatisticEncoder}
-        self.encoders = nn.ModuleList(
-            encoders[item.encoder](item, width=width, num_modalities=num_modalities, rank=rank)
-            for item in schema.modalities
-        )
-
-    def forward(self, values: dict[str, EventBatch | CellBatch], present_BM: Tensor) -> Tokens:
-        """Encode the observed series of a batch."""
-        return merge(
-            [
-                encoder(values[name], present_BM)
-                for name, encoder in zip(self.names, self.encoders, strict=True)
-            ]
-        )
+    def make_part(
+        self, item: SeriesModality, *, width: int, num_modalities: int, rank: int
+    ) -> nn.Module:
+        """Make the encoder of one series."""
+        make = {"attention": EventEncoder, "summary": StatisticEncoder}[item.encoder]
+        return make(item, width=width, num_modalities=num_modalities, rank=rank)
 
 
 class EventEncoder(nn.Module):

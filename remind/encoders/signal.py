@@ -8,7 +8,8 @@ from torch import Tensor
 
 from remind.cohort.kinds.signal import SignalModality
 from remind.encoders.convolution import ResidualNet
-from remind.encoders.files import FileEncoder, FileModalityEncoder
+from remind.encoders.files import FileModalityEncoder
+from remind.encoders.modalities import ModalityEncoders
 from remind.encoders.places import PlacePool
 from remind.encoders.tokens import Tokens
 
@@ -42,7 +43,11 @@ class SignalModalityEncoder(FileModalityEncoder):
         return self.pool(self.network(x_VCS), owner_V, present_BM)
 
 
-class SignalEncoder(FileEncoder):
+class SignalEncoder(ModalityEncoders):
     """Encoders of the modalities of signals."""
 
-    make_part = SignalModalityEncoder
+    def make_part(
+        self, item: SignalModality, *, width: int, num_modalities: int, rank: int
+    ) -> SignalModalityEncoder:
+        """Make the encoder of one modality."""
+        return SignalModalityEncoder(item, width=width, num_modalities=num_modalities)

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remind.cohort.features.text import ChunkVectors
-from remind.cohort.kinds.text import TextBatch, TextModality, TextSchema
+from remind.cohort.kinds.text import TextBatch, TextModality
 from remind.cohort.kinds.text_model import LanguageModel
 from remind.cohort.kinds.text_ngrams import NgramBatch, Vocabulary
 from remind.cohort.kinds.text_vectors import TokenBatch, VectorBatch
 from remind.encoders.items import ItemPool
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.modalities import ModalityEncoders
+from remind.encoders.tokens import Tokens
 
 NGRAM_WIDTH = 32
 NGRAM_START = 0.005  # standard deviation of the table of n-grams before training
@@ -25,34 +26,14 @@ VECTOR_DROPOUT = 0.3
 FINE_TUNING = 0.01  # of the learning rate, for the weights of a transformer
 
 
-class TextEncoder(nn.Module):
-    """A few tokens per patient and modality of notes.
+class TextEncoder(ModalityEncoders):
+    """Encoders of the modalities of notes."""
 
-    Args:
-        schema: of all text modalities.
-        width: D.
-        num_modalities: M of the cohort.
-        rank: unused, for all encoders are built alike.
-    """
-
-    def __init__(
-        self, schema: TextSchema, *, width: int, num_modalities: int, rank: int = 16
-    ) -> None:
-        super().__init__()
-        self.names = [item.name for item in schema.modalities]
-        self.parts = nn.ModuleList(
-            NoteEncoder(item, width=width, num_modalities=num_modalities)
-            for item in schema.modalities
-        )
-
-    def forward(self, values: dict[str, TextBatch], present_BM: Tensor) -> Tokens:
-        """Encode the observed notes of a batch."""
-        return merge(
-            [
-                part(values[name], present_BM)
-                for name, part in zip(self.names, self.parts, strict=True)
-            ]
-        )
+    def make_part(
+        self, item: TextModality, *, width: int, num_modalities: int, rank: int
+    ) -> "NoteEncoder":
+        """Make the encoder of one modality."""
+        return NoteEncoder(item, width=width, num_modalities=num_modalities)
 
 
 class NoteEncoder(nn.Module):

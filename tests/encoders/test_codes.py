@@ -101,7 +101,7 @@ def test_the_gradient_reaches_every_parameter(cohort: Cohort) -> None:
 def test_a_code_is_the_sum_of_its_parts(cohort: Cohort) -> None:
     """What goes into the pool is the sum over a code and its ancestors, one after the other."""
     encoder, encoded = setting(cohort, "codes")
-    bag = encoder.encoders[0]
+    bag = encoder.parts[0]
     batch = encoded.batch(np.arange(12))
     seen: list[torch.Tensor] = []
     bag.pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -117,7 +117,7 @@ def test_a_code_is_the_sum_of_its_parts(cohort: Cohort) -> None:
 def test_the_burden_of_codes_adds_up_in_the_first_token(cohort: Cohort) -> None:
     """Beside the pool's token: the sum over codes less the usual one, code by code."""
     encoder, encoded = setting(cohort, "codes")
-    bag = encoder.encoders[0]
+    bag = encoder.parts[0]
     batch = encoded.batch(np.arange(12))
     pooled: list[Tokens] = []
     bag.pool.register_forward_hook(lambda *call: pooled.append(call[2]))
@@ -179,7 +179,7 @@ def test_the_number_of_codes_and_their_times_matter(
         place_V2=torch.tensor(time).double()[:, None].expand(num, 2),
     )
     present_BM = torch.tensor([[False, False, True]] * 2)
-    x_TD = encoder.encoders[1](drugs, present_BM).x_TD
+    x_TD = encoder.parts[1](drugs, present_BM).x_TD
     assert torch.allclose(x_TD[0], x_TD[1]) == is_same
 
 

@@ -110,7 +110,7 @@ def test_a_summary_is_the_token_of_a_full_table(cohort: Cohort) -> None:
     """What is not there costs nothing, and counts as missing all the same."""
     encoder, encoded = setting(cohort, "series")
     batch = encoded.batch(np.arange(12)).values["series"]["drips"]
-    table_RD = encoder.encoders[1].tabular.table()
+    table_RD = encoder.parts[1].tabular.table()
     columns = Encoding.fit(cohort, cohort.rows("train")).schemas["series"].find("drips").summary
     tokens = tokens_of(encoder, encoded, "series", list(range(12)))
     for patient in np.flatnonzero(encoded.present_NM[:, 2]):
