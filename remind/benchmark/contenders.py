@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from remind.errors import InputError, did_you_mean
-from remind.objectives import OBJECTIVES
 from remind.training import Method, Settings, with_overrides
+from remind.training.settings import check_objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,7 @@ def make_contenders(
         InputError: no such objective or key, or a setting for nobody.
     """
     for name in objectives or ():
-        if name not in OBJECTIVES:
-            near = did_you_mean(name, OBJECTIVES)
-            raise InputError(f'no objective "{name}"{near} (there are {", ".join(OBJECTIVES)})')
+        check_objective(name)
     contenders = []
     for name in names:
         default = methods[name].default_settings()

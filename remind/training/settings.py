@@ -55,7 +55,7 @@ class Settings:
         check_whole("bands_medium", self.bands_medium, at_least=1)
         check_whole("bands_head", self.bands_head, at_least=self.bands_medium)
         check_whole("max_bins", self.max_bins, at_least=1)
-        _check_objective(self.objective)
+        check_objective(self.objective)
         options = asdict(OBJECTIVES[self.objective].Config(**self.objective_options))
         object.__setattr__(self, "objective_options", options)
 
@@ -104,7 +104,12 @@ def _with_objective(settings: Settings, name: str) -> Settings:
     return replace(settings, objective=name, objective_options={})
 
 
-def _check_objective(name: str) -> None:
+def check_objective(name: str) -> None:
+    """Refuse a name that is not in `OBJECTIVES`.
+
+    Raises:
+        InputError: with those that there are.
+    """
     if name not in OBJECTIVES:
         near = did_you_mean(str(name), OBJECTIVES)
         raise InputError(f'no objective "{name}"{near} (there are {", ".join(OBJECTIVES)})')

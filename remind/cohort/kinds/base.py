@@ -1,7 +1,7 @@
 """What a modality kind has to know. A new kind is one file here and one line in `__init__.py`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,6 +45,22 @@ class FlatColumns:
     names: list[str]
     modality_F: np.ndarray
     cardinalities: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, modalities: Sequence[int], tables: Sequence[tuple[list[str], np.ndarray]]
+    ) -> "FlatColumns":
+        """Numeric columns of several modalities side by side.
+
+        Args:
+            modalities: index of each, at least one.
+            tables: names and values (N, K) of each.
+        """
+        return cls(
+            x_NF=np.concatenate([x_NK for _, x_NK in tables], axis=1),
+            names=[name for names, _ in tables for name in names],
+            modality_F=np.repeat(modalities, [len(names) for names, _ in tables]),
+        )
 
 
 class Kind(ABC):

@@ -178,18 +178,8 @@ class Codes(Kind):
         return {name: _batch(values, rows) for name, values in encoded.items()}
 
     def flat(self, schema: CodesSchema, raws: Mapping[str, CodeEvents]) -> FlatColumns:
-        parts = [_counts(item, raws[item.name]) for item in schema.modalities]
-        names = [
-            f"{item.name}.{name}"
-            for item in schema.modalities
-            for name in (*item.vocabulary[:MAX_FLAT_CODES], "unknown codes", "all codes")
-        ]
-        sizes = [x_NF.shape[1] for x_NF in parts]
-        return FlatColumns(
-            x_NF=np.concatenate(parts, axis=1),
-            names=names,
-            modality_F=np.repeat([item.index for item in schema.modalities], sizes),
-        )
+        tables = [_counts(item, raws[item.name]) for item in schema.modalities]
+        return FlatColumns.of([item.index for item in schema.modalities], tables)
 
     def overview(
         self, schema: CodesSchema, raws: Mapping[str, CodeEvents], rows: np.ndarray
@@ -232,8 +222,8 @@ def _batch(values: CodesValues, rows: np.ndarray) -> CodesBatch:
     )
 
 
-def _counts(item: CodesModality, raw: CodeEvents) -> np.ndarray:
-    """How often each patient has the most frequent of the vocabulary, float32 (N, F).
+def _counts(item: CodesModality, raw: CodeEvents) -> tuple[list[str], np.ndarray]:
+    """Names, and how often each patient has the most frequent of the vocabulary, float32 (N, F).
 
     The last two columns count codes that are unknown, and all codes.
     """
@@ -248,4 +238,5 @@ def _counts(item: CodesModality, raw: CodeEvents) -> np.ndarray:
     is_counted = column >= 0
     np.add.at(x_NF, (owner[is_counted], column[is_counted]), 1.0)
     x_NF[:, -1] = raw.events.counts_N
-    return x_NF
+    names = (*item.vocabulary[:MAX_FLAT_CODES], "unknown codes", "all codes")
+    return [f"{item.name}.{name}" for name in names], x_NF

@@ -10,7 +10,7 @@ second one decodes nothing, and a file that changes is decoded again.
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -223,15 +223,16 @@ class FileKind(Kind):
         return {name: _batch(item, rows) for name, item in encoded.items()}
 
     def flat(self, schema: FileSchema, raws: Mapping[str, FileValues]) -> FlatColumns:
-        return _flat(schema, [self.table(item, raws[item.name]) for item in schema.modalities])
+        tables = [self.table(item, raws[item.name]) for item in schema.modalities]
+        return FlatColumns.of([item.index for item in schema.modalities], tables)
 
     def overview(
         self, schema: FileSchema, raws: Mapping[str, FileValues], rows: np.ndarray
     ) -> FlatColumns:
         """Without the features of a frozen network, which its encoder reads."""
         some = self.some(raws, rows)
-        plain = (FileKind.table(self, item, some[item.name]) for item in schema.modalities)
-        return _flat(schema, list(plain))
+        tables = [FileKind.table(self, item, some[item.name]) for item in schema.modalities]
+        return FlatColumns.of([item.index for item in schema.modalities], tables)
 
     def table(self, item: Any, raw: FileValues) -> tuple[list[str], np.ndarray]:
         """Plain columns (N, K) of a modality: number of files, and the mean of their summaries."""
@@ -253,16 +254,6 @@ class FileKind(Kind):
             {key: _frozen(value) for key, value in item.items()} for item in data["modalities"]
         )
         return FileSchema(modalities=tuple(self.modality(**item) for item in items))
-
-
-def _flat(schema: FileSchema, tables: Sequence[tuple[list[str], np.ndarray]]) -> FlatColumns:
-    """Names and columns of every modality side by side."""
-    counts = [len(names) for names, _ in tables]
-    return FlatColumns(
-        x_NF=np.concatenate([x_NK for _, x_NK in tables], axis=1),
-        names=[name for names, _ in tables for name in names],
-        modality_F=np.repeat([item.index for item in schema.modalities], counts),
-    )
 
 
 def read_chunks(store: RecordStore, places_S: np.ndarray) -> Iterator[np.ndarray]:

@@ -133,12 +133,7 @@ class Text(Kind):
 
     def flat(self, schema: TextSchema, raws: Mapping[str, Notes]) -> FlatColumns:
         tables = [_flat(item, raws[item.name]) for item in schema.modalities]
-        counts = [len(names) for names, _ in tables]
-        return FlatColumns(
-            x_NF=np.concatenate([x_NP for _, x_NP in tables], axis=1),
-            names=[name for names, _ in tables for name in names],
-            modality_F=np.repeat([item.index for item in schema.modalities], counts),
-        )
+        return FlatColumns.of([item.index for item in schema.modalities], tables)
 
     def overview(
         self, schema: TextSchema, raws: Mapping[str, Notes], rows: np.ndarray
