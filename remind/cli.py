@@ -280,8 +280,12 @@ def benchmark(
     seeds: Annotated[int, typer.Option(help="repetitions")] = 3,
     folds: Annotated[int, typer.Option(help="of each repetition")] = 5,
     split: Annotated[
-        str, typer.Option(help="cross-validation, combinations, or shifted[:MODALITY,…]")
+        str, typer.Option(help="cross-validation, or combinations")
     ] = "cross-validation",
+    hide: Annotated[
+        str,
+        typer.Option(help="modalities to predict without as well, each in turn, or auto"),
+    ] = "",
     budget: Annotated[int, typer.Option(help="trials of each contender, the defaults first")] = 1,
     tune: Annotated[str, typer.Option(help="once, or per fold")] = "once",
     settings: Annotated[
@@ -309,7 +313,13 @@ def benchmark(
     from remind.commands.benchmark import benchmark_text, do_benchmark
 
     options = {"methods": methods, "objectives": objectives, "seeds": seeds, "folds": folds}
-    options |= {"split": split, "budget": budget, "tune": tune, "sets": settings or []}
+    options |= {
+        "split": split,
+        "hide": hide,
+        "budget": budget,
+        "tune": tune,
+        "sets": settings or [],
+    }
     options |= {"executor": executor, "jobs": jobs, "address": address, "edges": edges}
     options |= {"reference": reference, "metrics": metrics, "num_boot": num_boot}
     errors = Console(stderr=True)

@@ -13,6 +13,7 @@ from remind.objectives.checks import check_choice, check_whole
 TUNES = ("once", "fold")
 FIXED = {
     "split": "--split",
+    "hide": "--hide",
     "folds": "--folds",
     "budget": "--budget",
     "tune": "--tune",
@@ -43,7 +44,8 @@ class BenchmarkConfig:
 
     Args:
         cohort: whose patients.
-        split: `SplitPlan` in words.
+        split: kind of `SplitPlan`.
+        hide: modalities of the same.
         folds: of each seed, >= 2.
         seeds: repetitions 0..seeds-1, >= 1.
         budget: trials of each contender, >= 1; the first has the defaults.
@@ -64,6 +66,7 @@ class BenchmarkConfig:
     tune: str
     edges: tuple[int, ...]
     contenders: Mapping[str, Mapping[str, Any]]
+    hide: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class BenchmarkConfig:
         return {
             **asdict(self),
             "edges": list(self.edges),
+            "hide": list(self.hide),
             "contenders": {name: dict(value) for name, value in self.contenders.items()},
             "commands": list(self.commands),
         }
@@ -106,13 +110,16 @@ class BenchmarkConfig:
         for key, option in FIXED.items():
             before, now = getattr(self, key), getattr(other, key)
             if before != now:
-                raise _refused(where, f"it was begun with {option} {before}, now {now}")
+                raise _refused(
+                    where, f"it was begun with {option} {_said(before)}, now {_said(now)}"
+                )
         for name in self.contenders:
             if name in other.contenders:
                 _check_settings(where, name, self.contenders[name], other.contenders[name])
         return BenchmarkConfig(
             cohort=self.cohort,
             split=self.split,
+            hide=self.hide,
             folds=self.folds,
             seeds=max(self.seeds, other.seeds),
             budget=self.budget,
@@ -134,6 +141,7 @@ def config_from_dict(data: Mapping[str, Any]) -> BenchmarkConfig:
             **data,
             "cohort": Origin(**data["cohort"]),
             "edges": tuple(data["edges"]),
+            "hide": tuple(data.get("hide", ())),
             "commands": tuple(data["commands"]),
         }
     )
@@ -165,6 +173,11 @@ def _check_settings(
     if keys:
         changes = ", ".join(f"{key} ({old.get(key)}, now {new.get(key)})" for key in keys)
         raise _refused(where, f"{name} had other settings: {changes}")
+
+
+def _said(value: Any) -> Any:
+    """A value of an option as it is given."""
+    return (",".join(value) or "nothing") if isinstance(value, tuple) else value
 
 
 def _refused(where: str, what: str) -> InputError:

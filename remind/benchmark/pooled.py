@@ -15,10 +15,18 @@ import numpy as np
 
 from remind.benchmark import tables
 from remind.benchmark.folder import BenchmarkFolder
-from remind.benchmark.report import METRICS_SHOWN, Loaded, count_patients, find_contender, load
+from remind.benchmark.report import (
+    METRICS_SHOWN,
+    Loaded,
+    count_patients,
+    find_contender,
+    load,
+    setup_of,
+)
 from remind.benchmark.splits import size_blocks
 from remind.benchmark.statistics import (
     ALL,
+    HIDDEN,
     LEVEL,
     UNSEEN,
     Measured,
@@ -35,6 +43,7 @@ POOLED = {
     "common": "most common combinations",
     "rare": "rarest combinations",
     UNSEEN: "combinations that training did not have",
+    HIDDEN: "patients from whom one modality is hidden",
 }
 
 
@@ -53,11 +62,6 @@ class Part:
     loaded: Loaded
     measured: Measured
     subject: str
-
-    @property
-    def kind(self) -> str:
-        """Of its split, whichever modalities are gone."""
-        return self.loaded.config.split.partition(":")[0]
 
     def block(self, role: str) -> str:
         """The name that a block of `POOLED` has here."""
@@ -90,14 +94,15 @@ def pool(
     """
     parts = [_part(Path(path), subject, metrics, num_boot) for path in paths]
     shown = [_shown(part, metrics) for part in parts]
-    kinds = dict.fromkeys(part.kind for part in parts)
+    kinds = dict.fromkeys(part.loaded.config.split for part in parts)
     return {
         "subject": subject,
         "metrics": list(metrics),
         "bootstrap": {"unit": "person", "num_boot": num_boot, "level": LEVEL},
         "parts": shown,
         "pooled": {
-            kind: _pooled([part for part in parts if part.kind == kind], metrics) for kind in kinds
+            kind: _pooled([part for part in parts if part.loaded.config.split == kind], metrics)
+            for kind in kinds
         },
         "losses": [loss for part in shown for loss in _losses(part, metrics)],
     }
@@ -141,7 +146,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
         "path": str(part.path),
         "cohort": config.to_dict()["cohort"],
         "commands": list(config.commands),
-        **{key: getattr(config, key) for key in ("split", "folds", "seeds", "budget", "tune")},
+        **setup_of(config),
         "metrics": list(metrics),
         "reference": part.subject,
         "blocks": {

@@ -16,6 +16,7 @@ from remind.benchmark.ranks import draw, ranks
 from remind.benchmark.splits import block_of_size, size_blocks
 from remind.benchmark.statistics import (
     LEVEL,
+    TEST,
     Measured,
     bootstrap_seed,
     figures,
@@ -144,7 +145,7 @@ def make_report(
     result: dict[str, Any] = {
         "cohort": config.to_dict()["cohort"],
         "commands": list(config.commands),
-        **{key: getattr(config, key) for key in ("split", "folds", "seeds", "budget", "tune")},
+        **setup_of(config),
         "edges": list(config.edges),
         "metrics": list(metrics),
         "bootstrap": {"unit": "person", "num_boot": num_boot, "level": LEVEL},
@@ -163,9 +164,15 @@ def make_report(
     result["blocks"] = {
         name: {"n": num[name], "contenders": values} for name, values in by_block.items()
     }
-    result["ranks"] = ranks(loaded.frames, metrics[0])
+    result["ranks"] = ranks(as_observed(loaded.frames), metrics[0])
     write_files(folder.path, loaded, result)
     return result
+
+
+def setup_of(config: BenchmarkConfig) -> dict[str, Any]:
+    """What was done to every contender, as reports hold it."""
+    keys = ("split", "folds", "seeds", "budget", "tune")
+    return {**{key: getattr(config, key) for key in keys}, "hide": list(config.hide)}
 
 
 def find_contender(name: str, known: Mapping[str, Any]) -> str:
@@ -183,6 +190,11 @@ def find_contender(name: str, known: Mapping[str, Any]) -> str:
         raise InputError(f'"{name}" could be {" or ".join(own)}: name one of them')
     near = did_you_mean(name, known) or f" (there are {', '.join(known)})"
     raise InputError(f'no contender "{name}"{near}')
+
+
+def as_observed(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Contender -> its predictions without those from which a modality was hidden."""
+    return {name: frame.loc[frame["split"] == TEST] for name, frame in frames.items()}
 
 
 def count_patients(loaded: Loaded) -> dict[str, int]:
@@ -208,7 +220,7 @@ def write_files(path: Path, loaded: Loaded, result: dict[str, Any]) -> None:
 
 
 def tidy(loaded: Loaded) -> pd.DataFrame:
-    """A row per contender, seed, fold and patient (and modality that is gone, if any is)."""
+    """A row per contender, seed, fold, patient and modality that is hidden, if one is."""
     frames = []
     for name, frame in loaded.frames.items():
         about = loaded.config.contenders[name]

@@ -13,7 +13,8 @@ from remind.benchmark.contenders import Contender, make_contenders
 from remind.benchmark.executors import Executor, Processes, Ray
 from remind.benchmark.fitting import Fitted, Task, perform
 from remind.benchmark.folder import BenchmarkFolder
-from remind.benchmark.splits import SplitPlan, parse_split
+from remind.benchmark.splits import SplitPlan, make_plan
+from remind.benchmark.statistics import TEST
 from remind.benchmark.tuning import Trial, propose
 from remind.benchmark.work import Key, Place, Work
 from remind.cohort import Cohort
@@ -35,7 +36,7 @@ class Request:
         methods: names.
         objectives: names; each method's own one if None.
         seeds, folds, budget, tune, edges: see `BenchmarkConfig`.
-        split: in words, see `parse_split`.
+        split, hide: see `make_plan`.
         sets: "key=value" or "NAME:key=value", see `settings_for`.
         command: that asks for it; empty from Python.
     """
@@ -45,6 +46,7 @@ class Request:
     seeds: int = 3
     folds: int = 5
     split: str = "cross-validation"
+    hide: Sequence[str] = ()
     budget: int = 1
     tune: str = "once"
     edges: tuple[int, ...] = (50, 200)
@@ -77,7 +79,7 @@ def run_benchmark(
     """
     cohort = source if isinstance(source, Cohort) else open_cohort(source)
     contenders = make_contenders(METHODS, request.methods, request.objectives, request.sets)
-    plan = parse_split(request.split, cohort)
+    plan = make_plan(request.split, request.hide, cohort)
     asked = _config(source, cohort, contenders, plan, request)
     folds = {0: _splits(plan, cohort, request.folds, 0)}  # refused before anything is written
     blind = [contender.name for contender in contenders if not contender.objective]
@@ -179,7 +181,8 @@ class _Runner:
         """Keep what came, and say what it is."""
         self.work.record(key, value)
         if isinstance(value, Fitted):
-            loss = log_loss(label_of(value.frame), prob_of(value.frame))
+            test = value.frame.loc[value.frame["split"] == TEST]
+            loss = log_loss(label_of(test), prob_of(test))
             return f"{value.cost['seconds']:.1f} s, test log loss {loss:.4f}"
         search = self.work.search(key.name, key.place)
         if search.has_failed:
@@ -237,7 +240,8 @@ def _config(
             fingerprint=cohort.fingerprint,
             num_patients=len(cohort),
         ),
-        split=str(plan),
+        split=plan.kind,
+        hide=plan.hide,
         folds=request.folds,
         seeds=request.seeds,
         budget=request.budget,
@@ -249,6 +253,13 @@ def _config(
 
 
 def _splits(plan: SplitPlan, cohort: Cohort, num: int, seed: int) -> list[np.ndarray]:
-    """The split of each patient, fold by fold."""
-    splits = [fold.split for fold in plan.folds(cohort, num, seed)]
+    """The split of each patient, fold by fold.
+
+    Raises:
+        InputError: there are too few patients for the folds, or nobody to predict in one of them.
+    """
+    folds = plan.folds(cohort, num, seed)
+    for fold in folds:
+        plan.tests(fold)
+    splits = [fold.split for fold in folds]
     return [split for split in splits if split is not None]

@@ -3,10 +3,10 @@
 - cross-validation: stratified by label; each patient is in the test of one fold;
 - combinations: whole combinations of modalities are dealt, so that no test patient's combination
   was seen in training; each fold holds common and rare ones;
-- shifted: the folds of cross-validation, and in test a modality is gone, as when a hospital stops
-  a test (`shifted`).
 
-In each, a stratified tenth of the others is the validation split. Persons stay together.
+In each, a stratified tenth of the others is the validation split. Persons stay together. The test
+patients can be predicted once more as if a modality had not been observed, as when a hospital stops
+a test (`shifted`).
 """
 
 # N patients, M modalities, G combinations, K folds
@@ -20,11 +20,13 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from remind.benchmark.statistics import TEST, WITHOUT
 from remind.cohort import Cohort, Groups
 from remind.errors import InputError, did_you_mean
 
-KINDS = ("cross-validation", "combinations", "shifted")
-NUM_SHIFTED = 3
+KINDS = ("cross-validation", "combinations")
+AUTO = "auto"
+NUM_HIDDEN = 3
 UNUSED = "unused"
 """The split of a row that neither trains nor tests: another row of its person is in the test."""
 
@@ -35,14 +37,11 @@ class SplitPlan:
 
     Args:
         kind: of `KINDS`.
-        hidden: modalities that are gone in test, one at a time; only for "shifted".
+        hide: modalities without which test patients are predicted as well, one at a time.
     """
 
     kind: str = "cross-validation"
-    hidden: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{','.join(self.hidden)}" if self.hidden else self.kind
+    hide: tuple[str, ...] = ()
 
     def folds(self, cohort: Cohort, num: int, seed: int) -> list[Cohort]:
         """The cohort with the splits of each fold.
@@ -57,40 +56,36 @@ class SplitPlan:
     def tests(self, cohort: Cohort) -> dict[str, Cohort]:
         """The patients to predict in a fold, by the name of the split that they are shown under."""
         test = cohort.select(cohort.rows("test"))
-        if self.kind != "shifted":
-            return {"test": test}
-        return {f"test without {name}": shifted(test, name) for name in self.hidden}
+        return {TEST: test} | {WITHOUT + name: shifted(test, name) for name in self.hide}
 
 
-def parse_split(text: str, cohort: Cohort) -> SplitPlan:
-    """Read "cross-validation", "combinations", "shifted" or "shifted:MODALITY,…".
-
-    Without a modality, the three that are observed most often are taken.
+def make_plan(kind: str, hide: Sequence[str], cohort: Cohort) -> SplitPlan:
+    """The plan of a cohort; "auto" hides `most_observed`.
 
     Raises:
         InputError: no such split or modality.
     """
-    kind, _, names = text.partition(":")
     if kind not in KINDS:
         near = did_you_mean(kind, KINDS)
         raise InputError(f'no split "{kind}"{near} (there are {", ".join(KINDS)})')
-    if kind != "shifted":
-        if names:
-            raise InputError(f'the split "{kind}" names no modality, got "{names}": leave it out')
-        return SplitPlan(kind=kind)
     known = cohort.spec.modality_names
-    hidden = [name.strip() for name in names.split(",") if name.strip()]
-    for name in hidden:
+    if list(hide) == [AUTO] and AUTO not in known:
+        hide = most_observed(cohort)
+    for name in hide:
         if name not in known:
             near = did_you_mean(name, known)
-            raise InputError(f'--split: no modality "{name}"{near} (there are {", ".join(known)})')
-    return SplitPlan(kind=kind, hidden=tuple(dict.fromkeys(hidden)) or most_observed(cohort))
+            raise InputError(f'--hide: no modality "{name}"{near} (there are {", ".join(known)})')
+    return SplitPlan(kind=kind, hide=tuple(dict.fromkeys(hide)))
 
 
 def most_observed(cohort: Cohort) -> tuple[str, ...]:
-    """The modalities observed in most patients, up to three; of equal ones the first named."""
-    order_M = np.argsort(-cohort.present_NM.sum(axis=0), kind="stable")
-    return tuple(cohort.spec.modality_names[m] for m in order_M[:NUM_SHIFTED])
+    """Up to three modalities that most patients have, but not all if there are others.
+
+    A hospital that stops a test has done without it before. Of equal ones the first named.
+    """
+    num_M = cohort.present_NM.sum(axis=0)
+    order_M = np.argsort(-np.where(num_M == len(cohort), 0, num_M), kind="stable")
+    return tuple(cohort.spec.modality_names[m] for m in order_M[:NUM_HIDDEN])
 
 
 def assign_folds(cohort: Cohort, rows: np.ndarray, num: int, seed: int) -> np.ndarray:

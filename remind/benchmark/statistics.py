@@ -28,7 +28,9 @@ from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import label_of, prob_of
 from remind.evaluation.weighted import WEIGHTED
 
-ALL, UNSEEN = "all", "unseen"
+ALL, UNSEEN, HIDDEN = "all", "unseen", "hidden"
+TEST, WITHOUT = "test", "test without "
+"""Splits of predictions: as observed, and with the name of the modality that is hidden."""
 KEYS = ["seed", "split", "id"]
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 TITLES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "f1_macro": "macro F1", "ece": "ECE"}
@@ -44,7 +46,8 @@ class Panel:
         label_N: true classes.
         person_N, seed_N: whose row it is, and under which seed.
         probs: contender -> (N, C).
-        blocks: name -> rows.
+        blocks: name -> rows; HIDDEN are those from which a modality was hidden, "without X" those
+            of one of several, and the other blocks are of patients as they were observed.
     """
 
     ids: np.ndarray
@@ -108,10 +111,15 @@ def make_panel(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) -> Pane
     for name, frame in ordered.items():
         if not frame[[*KEYS, "label"]].equals(first[[*KEYS, "label"]]):
             raise InputError(f"{name} and {first_name} were not predicted for the same patients")
-    block = first["block"].to_numpy()
-    blocks = {ALL: np.arange(len(first))}
-    blocks |= {name: np.flatnonzero(block == name) for name in names}
-    blocks[UNSEEN] = np.flatnonzero(first["band"].to_numpy() == UNSEEN)
+    block, split = first["block"].to_numpy(), first["split"].to_numpy()
+    is_whole_N = split == TEST
+    blocks = {ALL: np.flatnonzero(is_whole_N)}
+    blocks |= {name: np.flatnonzero(is_whole_N & (block == name)) for name in names}
+    blocks[UNSEEN] = np.flatnonzero(is_whole_N & (first["band"].to_numpy() == UNSEEN))
+    blocks[HIDDEN] = np.flatnonzero(~is_whole_N)
+    hidden = [name for name in dict.fromkeys(split.tolist()) if name != TEST]
+    if len(hidden) > 1:
+        blocks |= {name.removeprefix(f"{TEST} "): np.flatnonzero(split == name) for name in hidden}
     return Panel(
         ids=first["id"].to_numpy(),
         label_N=label_of(first),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from remind.benchmark.statistics import is_better, title
+from remind.benchmark.statistics import ALL, HIDDEN, UNSEEN, is_better, title
 
 UNDEFINED = "–"
 COST_TITLES = {
@@ -17,6 +17,11 @@ COST_TITLES = {
     "memory_mb": "peak memory, MB",
     "trials": "trials",
     "search_seconds": "search, s",
+}
+BLOCK_TITLES = {
+    ALL: "All patients",
+    UNSEEN: "Combinations that training did not have",
+    HIDDEN: "Patients from whom one modality is hidden",
 }
 COST_DECIMALS = {"seconds": 1, "search_seconds": 0}
 
@@ -45,8 +50,10 @@ def setup(result: Mapping[str, Any]) -> str:
     per = "contender, on the first fold of seed 0" if result["tune"] == "once" else "fold"
     tuning = f"{budget} trials per {per}" if budget > 1 else "defaults, no tuning"
     commands = "".join(f"\n    {line}" for line in result["commands"])
+    hide = result["hide"]
+    hidden = f"hidden from test patients, one at a time: {', '.join(hide)}; " if hide else ""
     return (
-        f"{result['cohort']['num_patients']:,} patients; split: {result['split']}; "
+        f"{result['cohort']['num_patients']:,} patients; split: {result['split']}; {hidden}"
         f"{result['folds']} folds x {result['seeds']} seeds; {tuning}.\n"
         + (f"{commands}\n" if commands else "")
     )
@@ -54,11 +61,9 @@ def setup(result: Mapping[str, Any]) -> str:
 
 def block_title(block: str) -> str:
     """A block in words."""
-    if block == "all":
-        return "All patients"
-    if block == "unseen":
-        return "Combinations that training did not have"
-    return f"Combinations of {block} patients"
+    if block.startswith("without "):
+        return f"The same {block}"
+    return BLOCK_TITLES.get(block, f"Combinations of {block} patients")
 
 
 def block_table(result: Mapping[str, Any], contenders: Mapping[str, Any]) -> str:

@@ -28,7 +28,9 @@ def make_request(source: str, out: Path, options: Mapping[str, Any]) -> Request:
         InputError: no such method or objective, or edges that are none.
     """
     objectives = options["objectives"]
+    hide = [name.strip() for name in options["hide"].split(",") if name.strip()]
     request = Request(
+        hide=hide,
         methods=chosen(options["methods"], METHODS, "method"),
         objectives=None if objectives is None else chosen(objectives, OBJECTIVES, "objective"),
         sets=tuple(options["sets"]),
@@ -40,6 +42,7 @@ def make_request(source: str, out: Path, options: Mapping[str, Any]) -> Request:
         words += ["--objectives", ",".join(request.objectives)]
     for key in ("split", "folds", "seeds", "budget", "tune"):
         words += [f"--{key}", str(getattr(request, key))]
+    words += ["--hide", ",".join(request.hide)] if request.hide else []
     words += ["--edges", ",".join(map(str, request.edges))]
     words += [word for pair in request.sets for word in ("--set", pair)]
     return Request(**{**vars(request), "command": command([*words, "--out", str(out)])})

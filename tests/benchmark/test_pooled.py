@@ -14,6 +14,7 @@ from remind.evaluation import METRICS, compare
 from remind.evaluation.predictions import label_of, prob_of
 from tests.benchmark.make import frame_of
 
+PARTS = (("labs", 2), ("ecg", 3))
 COST = {"parameters": 10, "seconds": 1.0, "microseconds": 2.0, "memory_mb": 3.0}
 
 
@@ -54,12 +55,12 @@ def test_the_pooled_difference_is_the_mean_over_cohorts(
     other = {name: frame.assign(**_swapped(frame)) for name, frame in frames.items()}
     other["transformer+erm"] = frames["tabm"]
     paths = [
-        write(tmp_path / "a", frames, name="a", split="shifted:labs"),
-        write(tmp_path / "b", other, name="bb", split="shifted:notes"),
+        write(tmp_path / "a", frames, name="a", split="combinations"),
+        write(tmp_path / "b", other, name="bb", split="combinations"),
     ]
     result = pooled.pool(paths, num_boot=200)
     (kind,) = result["pooled"]
-    assert kind == "shifted"
+    assert kind == "combinations"
     assert result["pooled"][kind]["left_out"] == ["transformer+erm"]
     blocks = result["pooled"][kind]["blocks"]
     assert set(blocks) == {"all", "common", "rare", "unseen"}
@@ -71,6 +72,34 @@ def test_the_pooled_difference_is_the_mean_over_cohorts(
     one = pooled.pool(paths[:1], num_boot=200)["pooled"][kind]["blocks"]["rare"]["contenders"]
     alone = np.diff(one["lightgbm"]["log_loss"]["ci"]) / np.diff(value["ci"])
     assert 1.1 < float(alone[0]) < 2  # two cohorts of one size: an interval narrower by √2
+
+
+def test_hidden_modalities_have_blocks_of_their_own(
+    frames: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    """What is hidden changes no other block, and is pooled over the modalities hidden in turn."""
+    plain = pooled.pool([write(tmp_path / "a", frames, name="a", split="combinations")])
+    hidden = {
+        name: pd.concat(
+            [frame, *(frame[::step].assign(split=f"test without {m}") for m, step in PARTS)]
+        )
+        for name, frame in frames.items()
+    }
+    more = pooled.pool([write(tmp_path / "b", hidden, name="a", split="combinations")])
+    before, after = (result["parts"][0]["blocks"] for result in (plain, more))
+    assert set(after) - set(before) == {"hidden", "without labs", "without ecg"}
+    assert {name: after[name] for name in before} == before
+    auroc = {name: after[name]["contenders"]["tabm"]["auroc"]["mean"] for name in after}
+    of_seed = [
+        METRICS["auroc"](label_of(part), prob_of(part))
+        for _, part in frames["tabm"][::2].groupby("seed")
+    ]
+    assert auroc["without labs"] == pytest.approx(np.mean(of_seed))
+    pooled_blocks = more["pooled"]["combinations"]["blocks"]
+    assert "hidden" in pooled_blocks
+    text = pooled.markdown(more, "x")
+    assert "### The same without labs" in text
+    assert "### Patients from whom one modality is hidden" in text
 
 
 def test_one_cohort_pooled_is_the_comparison(

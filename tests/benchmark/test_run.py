@@ -124,11 +124,11 @@ def test_a_trial_never_looks_at_test_patients(cohort: Cohort) -> None:
 def test_a_fit_counts_what_it_costs(cohort: Cohort) -> None:
     (fold, _) = cross_validation(cohort, 2, 0)
     assert fold.split is not None
-    plan = SplitPlan(kind="shifted", hidden=("vitals", "labs"))
+    plan = SplitPlan(hide=("vitals", "labs"))
     task = Task(name="t", settings=_settings("transformer"), params={}, split=fold.split, plan=plan)
     fitted = perform(fold, task)
     assert isinstance(fitted, Fitted)
-    assert set(fitted.frame["split"]) == {"test without vitals", "test without labs"}
+    assert set(fitted.frame["split"]) == {"test", "test without vitals", "test without labs"}
     gone = fitted.frame[fitted.frame["split"] == "test without labs"]
     assert not gone["group"].str.contains("labs").any()
     _, position_N, num_U = np.unique(

@@ -10,8 +10,8 @@ import pytest
 from remind.benchmark.splits import (
     block_of_size,
     leave_combinations_out,
+    make_plan,
     most_observed,
-    parse_split,
     shifted,
 )
 from remind.cohort import Cohort, Encoding, Groups, cohort_from_frame, spec_from_dict
@@ -82,24 +82,28 @@ def test_a_modality_that_is_gone_leaves_no_trace(cohort: Cohort) -> None:
     assert (encoding.transform(test).present_NM == test.present_NM).all()
 
 
-def test_the_split_names_modalities_or_takes_the_most_observed(cohort: Cohort) -> None:
-    assert str(parse_split("shifted:ecg,labs", cohort)) == "shifted:ecg,labs"
+def test_a_plan_hides_what_is_named_or_the_most_observed(cohort: Cohort) -> None:
+    assert make_plan("combinations", ["ecg", "labs", "ecg"], cohort).hide == ("ecg", "labs")
     share = dict(zip(cohort.spec.modality_names, cohort.present_NM.mean(axis=0), strict=True))
     assert list(most_observed(cohort)) == sorted(share, key=lambda name: -share[name])
-    assert parse_split("shifted", cohort).hidden == most_observed(cohort)
-    for text, said in (
-        ("shifted:lab", 'no modality "lab"; did you mean "labs"'),
-        ("combination", 'no split "combination"; did you mean "combinations"'),
-        ("combinations:labs", "names no modality"),
+    everyone = replace(cohort, present_NM=cohort.present_NM | np.array([True, False, False]))
+    assert most_observed(everyone)[-1] == "vitals"
+    assert make_plan("cross-validation", ["auto"], cohort).hide == most_observed(cohort)
+    for kind, hide, said in (
+        ("combinations", ["lab"], 'no modality "lab"; did you mean "labs"'),
+        ("combination", [], 'no split "combination"; did you mean "combinations"'),
     ):
         with pytest.raises(InputError, match=said):
-            parse_split(text, cohort)
+            make_plan(kind, hide, cohort)
 
 
-def test_shifted_predicts_for_each_modality_in_turn(cohort: Cohort) -> None:
-    (fold, _) = parse_split("shifted:vitals,labs", cohort).folds(cohort, 2, 0)
-    tests = parse_split("shifted:vitals,labs", cohort).tests(fold)
-    assert list(tests) == ["test without vitals", "test without labs"]
+def test_patients_are_predicted_as_observed_and_without_each_modality(cohort: Cohort) -> None:
+    plan = make_plan("cross-validation", ["vitals", "labs"], cohort)
+    (fold, _) = plan.folds(cohort, 2, 0)
+    tests = plan.tests(fold)
+    assert list(tests) == ["test", "test without vitals", "test without labs"]
+    whole = tests.pop("test")
+    assert list(whole.ids) == list(fold.ids[fold.rows("test")])
     for m, test in enumerate(tests.values()):
         assert not test.present_NM[:, m].any()
         assert test.present_NM.any(axis=1).all()
@@ -116,9 +120,9 @@ def test_a_size_falls_into_the_block_that_its_name_says() -> None:
 
 def test_cohorts_that_are_too_small_are_refused_in_a_sentence(cohort: Cohort) -> None:
     with pytest.raises(InputError, match="too small: none of its classes has 10"):
-        parse_split("cross-validation", cohort).folds(cohort.select(np.arange(16)), 2, 0)
+        make_plan("cross-validation", (), cohort).folds(cohort.select(np.arange(16)), 2, 0)
     labels = np.zeros(len(cohort), dtype=np.int64)
     labels[0] = 1
     rare = replace(cohort, label_N=labels)
     with pytest.raises(InputError, match='no training patient of the class "1"'):
-        parse_split("cross-validation", rare).folds(rare, 2, 0)
+        make_plan("cross-validation", (), rare).folds(rare, 2, 0)
