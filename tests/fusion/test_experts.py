@@ -54,6 +54,7 @@ def test_mixture_equals_a_loop_over_experts(
     combo_T = torch.randint(3, (num_tokens,))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grouped, "CHUNK", chunk)
+        patch.setattr(grouped, "SHORTEST", 1)
         modulation = Modulation(scale_UH, combo_T) if modulated else None
         out_TD = experts(x_TD, index_TK, gates_TK, modulation)
     w1, w2 = experts.w1_EDF, experts.w2_EHD

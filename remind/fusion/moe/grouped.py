@@ -27,7 +27,8 @@ from torch.autograd.function import once_differentiable
 from remind.fusion.moe.activations import Activation
 from remind.fusion.moe.memory import lease
 
-CHUNK = 2**17  # hidden activations of a chunk on CPU: 512 KiB in float32
+CHUNK = 2**18  # hidden activations of a chunk on CPU for each thread: 1 MiB in float32
+SHORTEST = 512  # pairs of a chunk at least: weights are read once per chunk
 BLOCK = 64  # pairs of a block: the padding of an expert is half of it on average
 
 
@@ -190,8 +191,7 @@ def mix_chunked(
     activation: Activation,
 ) -> Tensor:
     """Mix the experts one chunk of one expert at a time: any device, any dtype."""
-    longest = max(1, CHUNK // w1_EDF.shape[2]) if x_TD.device.type == "cpu" else sys.maxsize
-    chunks = list(_chunks(pairs, longest))
+    chunks = list(_chunks(pairs, _longest_chunk(w1_EDF)))
     out_TD: Any = _MixChunked.apply(
         x_TD, pairs.gates_TK, w1_EDF, w2_EHD, scale_UH, chunks, pairs, activation
     )
@@ -230,6 +230,16 @@ class _Chunk(NamedTuple):
     rows: slice
     token_N: Tensor
     combo_N: Tensor
+
+
+def _longest_chunk(w1_EDF: Tensor) -> int:
+    """Return how many pairs are computed at once.
+
+    Threads meet after every operation, and a matmul of few rows is as slow as reading its weights.
+    """
+    if w1_EDF.device.type != "cpu":
+        return sys.maxsize
+    return max(SHORTEST, CHUNK * torch.get_num_threads() // w1_EDF.shape[2])
 
 
 def _chunks(pairs: Pairs, longest: int) -> Iterator[_Chunk]:
