@@ -1,5 +1,6 @@
 """The direction of imports and the two seams of the design hold."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -37,3 +38,16 @@ def test_cohorts_are_prepared_and_described_without_torch() -> None:
     """It takes longer to import than most tables to prepare."""
     code = "import sys, remind.cli, remind.commands.data; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_module_needs_at_import_what_windows_lacks() -> None:
+    lacking = {"fcntl", "grp", "pty", "pwd", "resource", "termios"}
+    needed = {
+        f"{file.relative_to(ROOT)}: {alias.name}"
+        for file in (ROOT / "remind").rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name in lacking
+    }
+    assert not needed

@@ -2,7 +2,6 @@
 
 # N patients
 
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -126,12 +125,16 @@ def num_parameters(predictor: Predictor) -> int | None:
     return sum(counts) or None
 
 
-def peak_memory_mb() -> float:
-    """Most memory that this process has had resident so far."""
+def peak_memory_mb() -> float | None:
+    """Most memory that this process has had resident so far; None where nothing tells."""
     status = Path("/proc/self/status")
     if status.is_file():  # the high-water mark of this process alone, even after a fork
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 

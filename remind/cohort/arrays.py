@@ -57,7 +57,7 @@ def release() -> None:
     _touched = 0
     for ref in _mapped:
         pages = ref()
-        if pages is not None:
+        if pages is not None and hasattr(pages, "madvise"):  # not on Windows
             pages.madvise(mmap.MADV_DONTNEED)
 
 

@@ -1,6 +1,5 @@
 """Starting ranks: torchrun's elastic agent on every host, from within `remind fit`."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -166,6 +165,8 @@ def _is_at(endpoint: str, address: str) -> bool:
 
 def _interface(address: str) -> str | None:
     """The network interface of an address; gloo would take that of the host's name, often 127.*."""
+    import fcntl  # absent on Windows, where hosts do not meet
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
