@@ -3,12 +3,14 @@
 T tokens, D width, M modalities, B patients of a batch.
 """
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from remind.cohort import Batch
+from remind.cohort import Batch, TabularSchema
 from remind.cohort.summary import SUMMARY
 from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
@@ -34,6 +36,27 @@ ENCODERS: dict[str, type[nn.Module]] = {
 }
 
 PLANNED = (TabularEncoder, VectorEncoder)  # whose tokens follow from presence alone
+
+
+def trained(schemas: dict[str, Any], seen_M: np.ndarray) -> dict[str, Any]:
+    """The schemas without modalities that no training patient was observed in.
+
+    Their encoders would never learn anything, and yet take part in every step of the optimizer.
+    Tables keep them, for all of their columns lie in one array.
+
+    Args:
+        schemas: kind name -> schema, as in ``Encoding.schemas``.
+        seen_M: bool, whether any training patient was observed in each modality.
+    """
+    left = {}
+    for kind, schema in schemas.items():
+        if not isinstance(schema, TabularSchema):
+            items = tuple(item for item in schema.modalities if seen_M[item.index])
+            schema = replace(schema, modalities=items)
+            if not items:
+                continue
+        left[kind] = schema
+    return left
 
 
 class TokenEncoder(nn.Module):

@@ -5,11 +5,12 @@ B patients, K ensemble members, D width of a representation, C classes, G traini
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from remind.cohort import Batch, Encoding
-from remind.encoders import TokenEncoder
+from remind.encoders import TokenEncoder, trained
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.ensemble import EnsembleFusion
@@ -85,17 +86,17 @@ class Model(FusionModel):
         super().__init__()
         num_modalities = len(encoding.modalities)
         self.config = config
+        is_seen_M = np.asarray(encoding.groups.patterns_GM.any(axis=0))
         self.encoder = TokenEncoder(
-            encoding.schemas,
+            trained(encoding.schemas, is_seen_M),
             width=config.width,
             num_modalities=num_modalities,
             rank=config.embedding_rank,
         )
         counts_G = torch.from_numpy(encoding.groups.counts_G)
-        seen_M = torch.from_numpy(encoding.groups.patterns_GM.any(axis=0))
         sizes = {"num_modalities": num_modalities, "num_classes": num_classes}
         self.fusion = (
-            EnsembleFusion(config, counts_G=counts_G, seen_M=seen_M, **sizes)
+            EnsembleFusion(config, counts_G=counts_G, seen_M=torch.from_numpy(is_seen_M), **sizes)
             if config.fusion == "ensemble"
             else TransformerFusion(config, counts_G=counts_G, **sizes)
         )

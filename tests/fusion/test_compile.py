@@ -66,12 +66,14 @@ def test_a_batch_of_nobody_gives_no_rows():
     assert empty.shape == (0, *model(batch).logits_BKC.shape[1:])
 
 
-def test_a_modality_that_training_never_saw_says_nothing():
-    """Its tokens are left out: whatever its values are, the prediction is the same."""
+@pytest.mark.parametrize("fusion", ["ensemble", "transformer"])
+def test_a_modality_that_training_never_saw_says_nothing_and_costs_nothing(fusion):
+    """It has no weights, and no tokens: whatever its values are, the prediction is the same."""
     seen = replace(GROUPS, patterns_GM=GROUPS.patterns_GM[:2] & [True, True, True, False])
     seen = replace(seen, counts_G=GROUPS.counts_G[:2])
-    model = make(replace(SMALL, fusion="ensemble"), of=encoding(seen))
-    assert model.fusion.pool.factor_MKD.shape[0] == 3
+    model = make(replace(SMALL, fusion=fusion), of=encoding(seen))
+    assert not any("mri" in name for name in model.encoder.kinds["vector"].names)
+    assert fusion == "transformer" or model.fusion.pool.factor_MKD.shape[0] == 3
     batch = patients()
     batch = replace(batch, group_B=torch.full_like(batch.group_B, -1))
     assert batch.present_BM[:, 3].any()
