@@ -77,23 +77,24 @@ class Pool(nn.Module):
         self.absent_MD = nn.Parameter(absent_MD)
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def forward(self, x_MBD: Tensor) -> Tensor:
-        """Return the readouts (K, B, D) of what ``slots`` returns."""
-        return weigh(x_MBD, self.factor_MKD, self.bias_KD)
-
-    def slots(self, tokens: Tokens, context: GroupContext) -> Tensor:
-        """Return the sum of a patient's tokens of each modality, or what says it is absent."""
+    def forward(self, tokens: Tokens, context: GroupContext) -> Tensor:
+        """Return the readouts (K, B, D)."""
         num_patients, num_modalities = len(context.combo_B), self.num_modalities
-        place_T, present_UM, absent_MD = tokens.modality_T, context.present_UM, self.absent_MD
+        place_T, present_UM, num_places = tokens.modality_T, context.present_UM, num_modalities
         if not self.is_complete:  # one place more, for the tokens that are left out
-            place_T = self.place_M.index_select(0, place_T)
-            present_UM = F.pad(present_UM.index_select(1, self.seen_m), (0, 1))
-            absent_MD = F.pad(absent_MD, (0, 0, 0, 1))
-        is_absent_MB = ~present_UM.index_select(0, context.combo_B).T.contiguous()
-        x_MBD = is_absent_MB.unsqueeze(2) * absent_MD.to(tokens.x_TD.dtype).unsqueeze(1)
-        place_T = place_T * num_patients + tokens.owner_T
-        x_MBD.flatten(0, 1).index_add_(0, place_T, tokens.x_TD)
-        return x_MBD[:num_modalities]
+            place_T, num_places = self.place_M.index_select(0, place_T), num_modalities + 1
+            present_UM = present_UM.index_select(1, self.seen_m)
+        x_XD = tokens.x_TD.new_zeros(num_places * num_patients, tokens.x_TD.shape[1])
+        x_XD = x_XD.index_add_(0, place_T * num_patients + tokens.owner_T, tokens.x_TD)
+        if not self.is_complete:
+            x_XD = x_XD[: num_modalities * num_patients]
+        return weigh(
+            x_XD.unflatten(0, (num_modalities, num_patients)),
+            ~present_UM.index_select(0, context.combo_B).T,
+            self.factor_MKD,
+            self.factor_MKD * self.absent_MD.unsqueeze(1),
+            self.bias_KD,
+        )
 
 
 class GroupFactors(nn.Module):
@@ -195,7 +196,7 @@ class EnsembleFusion(nn.Module):
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
-        x_KBD = self.pool(self.pool.slots(tokens, context))
+        x_KBD = self.pool(tokens, context)
         x_KBD = members_first(self.dropout(F.relu(x_KBD)))
         for layer in self.layers:
             x_KBD = self.dropout(layer(x_KBD).relu_())

@@ -222,7 +222,7 @@ def test_the_ensemble_readout_is_its_formula():
     x_BMD[tokens.owner_T, tokens.modality_T] = tokens.x_TD
     h_BKD = (x_BMD[:, :, None] * pool.factor_MKD).sum(1) + pool.bias_KD
     h_KBD = h_BKD.transpose(0, 1)
-    assert_same(pool(pool.slots(tokens, context)), h_KBD, [tokens.x_TD, *pool.parameters()])
+    assert_same(pool(tokens, context), h_KBD, [tokens.x_TD, *pool.parameters()])
 
 
 def test_dropout_acts_in_training_only(config):
