@@ -1,9 +1,9 @@
 """The sum over modalities of what each member makes of them, and its layout in memory.
 
-The sum of tokens times factors is one small matmul per element of the width. On CPU the operands are transposed before and
-after, as matrices of two axes, for ``einsum`` copies matrix by matrix; and patients, who are many,
-are the columns of all matrices: 18 ms where ``einsum`` takes 90 (4096 patients in parts of 256, 16
-modalities, 8 members, width 256).
+The sum of tokens times factors is one small matmul per element of the width. On CPU the operands
+are transposed before and after, as matrices of two axes, for ``einsum`` copies matrix by matrix;
+and patients, who are many, are the columns of all matrices: 18 ms where ``einsum`` takes 90 (4096
+patients in parts of 256, 16 modalities, 8 members, width 256).
 
 B patients, M modalities, K members, D width, R = D K.
 """
