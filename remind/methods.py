@@ -1,10 +1,12 @@
 """Every method by its name on the command line: ours with its presets, and the peers."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from remind.baselines import BASELINES
+from remind.baselines.teacher import out_of_fold_trees
 from remind.cohort import Encoding
 from remind.errors import InputError, did_you_mean
 from remind.fusion import Model, ModelConfig
@@ -20,13 +22,14 @@ DEFAULT = NeuralMethod(
     name="default",
     build=_build,
     model_config=ModelConfig(dropout=0.2),
-    train_config=TrainConfig(ema=0.99),
+    train_config=TrainConfig(ema=0.99, teacher=0.5),
     space={
         **NEURAL,
         "width": Choice((128, 256, 384)),
         "layers": Choice((0, 1, 2)),
         "embedding_rank": Choice((8, 16, 32)),
         "modality_dropout": Choice((0.0, 0.1, 0.2)),
+        "teacher": Choice((0.0, 0.25, 0.5)),
     },
 )
 """What was measured to be best (docs/research.md)."""
@@ -77,8 +80,11 @@ TRANSFORMER = NeuralMethod(
 """The plain neural baseline: a masked transformer, blind to groups."""
 
 METHODS: dict[str, Method] = {
-    **{method.name: method for method in (DEFAULT, PAPER, TRANSFORMER)},
-    **BASELINES,
+    name: replace(method, teach=out_of_fold_trees) if isinstance(method, NeuralMethod) else method
+    for name, method in {
+        **{method.name: method for method in (DEFAULT, PAPER, TRANSFORMER)},
+        **BASELINES,
+    }.items()
 }
 
 

@@ -2,7 +2,7 @@
 
 - cross-validation: stratified by label; each patient is in the test of one fold;
 - combinations: whole combinations of modalities are dealt, so that no test patient's combination
-  was seen in training; each fold holds common and rare ones;
+  was seen in training; each fold holds common and rare ones.
 
 In each, a stratified tenth of the others is the validation split. Persons stay together. The test
 patients can be predicted once more as if a modality had not been observed, as when a hospital stops
@@ -11,17 +11,16 @@ a test (`shifted`).
 
 # N patients, M modalities, G combinations, K folds
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from remind.benchmark.statistics import TEST, WITHOUT
 from remind.cohort import Cohort, Groups
+from remind.cohort.folds import assign_folds
 from remind.errors import InputError, did_you_mean
 
 KINDS = ("cross-validation", "combinations")
@@ -86,31 +85,6 @@ def most_observed(cohort: Cohort) -> tuple[str, ...]:
     num_M = cohort.present_NM.sum(axis=0)
     order_M = np.argsort(-np.where(num_M == len(cohort), 0, num_M), kind="stable")
     return tuple(cohort.spec.modality_names[m] for m in order_M[:NUM_HIDDEN])
-
-
-def assign_folds(cohort: Cohort, rows: np.ndarray, num: int, seed: int) -> np.ndarray:
-    """Fold 0..num-1 of each of some rows: stratified by label, persons together.
-
-    Raises:
-        InputError: no class has so many rows.
-    """
-    assert cohort.label_N is not None
-    if np.bincount(cohort.label_N[rows]).max() < num:
-        raise InputError(
-            f'the cohort "{cohort.spec.cohort.name}" is too small: none of its classes has {num} '
-            f"of the {len(rows)} patients that are dealt into {num} parts"
-        )
-    is_grouped = cohort.spec.cohort.group_by is not None
-    kind = StratifiedGroupKFold if is_grouped else StratifiedKFold
-    splitter = kind(num, shuffle=True, random_state=seed)
-    fold_N = np.empty(len(rows), dtype=np.int64)
-    person = pd.factorize(cohort.person[rows])[0] if is_grouped else None
-    with warnings.catch_warnings():
-        # A class rarer than the folds is dealt as far as it goes.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, held_out) in enumerate(splitter.split(rows, cohort.label_N[rows], person)):
-            fold_N[held_out] = fold
-    return fold_N
 
 
 def cross_validation(cohort: Cohort, num_folds: int, seed: int) -> list[Cohort]:

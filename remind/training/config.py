@@ -64,6 +64,10 @@ class TrainConfig:
     modality_dropout: float = 0.0
     """Mean share of observed modalities hidden from a training patient, in [0, 0.5]."""
 
+    teacher: float = 0.0
+    """Share of the target that boosted trees which have not seen the patient give instead of its
+    label, in [0, 1); it falls to 0 as the model gets ahead of them in validation."""
+
     precision: str = "32"
     """Of training: "32" or "bf16-mixed"; validation and prediction always use 32 bits."""
 
@@ -91,6 +95,7 @@ class TrainConfig:
         check_choice("selection", self.selection, SELECTIONS)
         check_number("band_weight", self.band_weight, at_least=0, at_most=1)
         check_number("modality_dropout", self.modality_dropout, at_least=0, at_most=0.5)
+        check_number("teacher", self.teacher, at_least=0, at_most=0.999)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("device", self.device, DEVICES)
         check_choice("strategy", self.strategy, STRATEGIES)

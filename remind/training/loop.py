@@ -38,6 +38,7 @@ from remind.training.sampling import (
 from remind.training.seeds import seeded
 from remind.training.selection import Criterion, criterion
 from remind.training.steps import Steps
+from remind.training.teacher import Teacher
 from remind.world import num_ranks
 
 
@@ -69,6 +70,7 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     tokens_M: np.ndarray | None = None,
+    teacher: Teacher | None = None,
 ) -> History:
     """Train a model in place; at the end it has the weights of its best epoch.
 
@@ -89,6 +91,7 @@ def train(
         resume: go on from the latest checkpoint in `folder`, to the same bits.
         progress: who is told.
         tokens_M: tokens of each modality where it is observed, for `batch_tokens`; one if None.
+        teacher: of the patients of `encoded`.
 
     Raises:
         InputError: a loss is not finite, or the objective needs validation patients.
@@ -110,6 +113,7 @@ def train(
             seed=seed,
             folder=folder,
             tokens_M=tokens_M,
+            teacher=teacher,
         )
         trainer.run(resume, progress)
     return trainer.history()
@@ -130,6 +134,7 @@ class _Trainer:
         seed: int,
         folder: Path | None,
         tokens_M: np.ndarray | None,
+        teacher: Teacher | None,
     ) -> None:
         self.encoded, self.train_rows, self.val_rows = encoded, train_rows, val_rows
         self.config, self.folder = config, folder
@@ -151,6 +156,7 @@ class _Trainer:
             config=config,
             seed=seed,
             tokens_M=tokens_M,
+            teacher=teacher,
         )
         self.state = TrainState(
             model=self.model,
@@ -221,7 +227,7 @@ class _Trainer:
         on_epoch = getattr(self.model, "on_epoch", None)
         if on_epoch is not None:
             on_epoch(num_done, self.config.epochs)
-        mean = self.steps.epoch(state, num_done)
+        mean = self.steps.epoch(state, num_done, self._best_val_loss())
         self._check_finite(mean.strange, "training")
         share_buffers(self.model)
         self.objective.end_epoch()
@@ -237,6 +243,12 @@ class _Trainer:
         if state.epoch == self.objective.restart_after:
             mark_wrong(self.objective, self._predict(self.train_rows), self.train_label_N)
             start_afresh(state, self.first_weights)
+
+    def _best_val_loss(self) -> float | None:
+        """The lowest validation log loss since the first step, or since the fresh start."""
+        since = self.state.metrics[self.state.epoch - self._epochs_since_start() :]
+        values = [metrics["val_log_loss"] for metrics in since]
+        return min((value for value in values if value is not None), default=None)
 
     def _epochs_since_start(self) -> int:
         """Epochs that are done since the first step, or since the fresh start."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from remind.cohort import Cohort, Encoding
+from remind.errors import InputError
 from remind.objectives import make_objective
 from remind.run_files import WEIGHTS
 from remind.training.batches import tokens_of_modalities
@@ -23,6 +24,10 @@ from remind.training.progress import Progress
 from remind.training.search import NEURAL, Space
 from remind.training.seeds import seeded
 from remind.training.settings import Settings
+from remind.training.teacher import Teacher
+
+Teach = Callable[[Cohort, Encoding, int], np.ndarray | None]
+"""Cohort, encoding and seed to probabilities of training and validation patients."""
 
 
 class Predictor(Protocol):
@@ -122,6 +127,7 @@ class NeuralMethod:
         objective: default, a key of `OBJECTIVES`.
         objective_options: defaults that differ from those of the objective.
         space: what a tuner may try.
+        teach: gives the probabilities that `TrainConfig.teacher` asks for.
     """
 
     name: str
@@ -131,6 +137,7 @@ class NeuralMethod:
     objective: str = "erm"
     objective_options: Mapping[str, Any] = field(default_factory=dict)
     space: Space = field(default_factory=lambda: NEURAL)
+    teach: Teach | None = None
 
     def default_settings(self) -> Settings:
         """What holds unless the user says otherwise."""
@@ -154,6 +161,7 @@ class NeuralMethod:
     ) -> NeuralPredictor:
         """Train on the split "train", select on "val"."""
         assert settings.train is not None
+        teacher = self._teacher(cohort, encoding, settings)
         model = self._model(encoding, settings)
         objective = make_objective(
             settings.objective,
@@ -173,6 +181,7 @@ class NeuralMethod:
             resume=resume,
             progress=progress,
             tokens_M=tokens_of_modalities(encoding),
+            teacher=teacher,
         )
         return NeuralPredictor(model, encoding, history)
 
@@ -182,6 +191,19 @@ class NeuralMethod:
         model = self._model(encoding, settings)
         model.load_state_dict(read_tensors(folder / WEIGHTS))
         return NeuralPredictor(model.to(pick_device(settings.train.device)), encoding)
+
+    def _teacher(self, cohort: Cohort, encoding: Encoding, settings: Settings) -> Teacher | None:
+        assert settings.train is not None
+        share = settings.train.teacher
+        if not share:
+            return None
+        if self.teach is None:
+            raise InputError(f"{self.name} has no teacher: set teacher=0")
+        prob_NC = self.teach(cohort, encoding, settings.seed)
+        if prob_NC is None:
+            return None
+        assert cohort.label_N is not None
+        return Teacher(prob_NC, cohort.label_N, cohort.rows("val"), share)
 
     def _model(self, encoding: Encoding, settings: Settings) -> nn.Module:
         with seeded(settings.seed):

@@ -22,6 +22,7 @@ from remind.training.ranks import rank
 from remind.training.sampling import epoch_rows, training_output
 from remind.training.schedule import learning_rate
 from remind.training.seeds import step_generator
+from remind.training.teacher import Teacher, taught_losses
 from remind.world import num_ranks
 
 OBJECTIVE = 1
@@ -40,6 +41,7 @@ class Steps:
         config: options.
         seed: of the order of patients and of modality dropout.
         tokens_M: tokens of each modality where it is observed; one if None.
+        teacher: of the patients of `encoded`.
     """
 
     engine: Engine
@@ -49,8 +51,10 @@ class Steps:
     config: TrainConfig
     seed: int
     tokens_M: np.ndarray | None = None
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
+        self.share = 0.0  # of the teacher in the targets of an epoch
         self.loader = Loader(self.encoded, self.config.workers)
         self.group_N = torch.from_numpy(self.encoded.group_N[self.rows])
         self.tokens_N: np.ndarray | None = None
@@ -59,13 +63,15 @@ class Steps:
             one_M = np.ones(present_NM.shape[1], dtype=np.int64)
             self.tokens_N = present_NM @ (one_M if self.tokens_M is None else self.tokens_M)
 
-    def epoch(self, state: TrainState, num_done: int) -> MeanLoss:
+    def epoch(self, state: TrainState, num_done: int, best_loss: float | None = None) -> MeanLoss:
         """Train on as many patients as there are, or until a loss is not finite.
 
         Args:
             state: moved by the steps.
             num_done: epochs since the first step, by which the learning rate goes.
+            best_loss: of the model in validation so far, by which the teacher is heard.
         """
+        self.share = self.teacher.share(best_loss) if self.teacher else 0.0
         self.engine.model.train()
         self.objective.train()
         rows = epoch_rows(self.rows, self.objective.draws(self.group_N), self.seed, state.epoch)
@@ -109,10 +115,16 @@ class Steps:
             output = training_output(
                 model, batch, self.objective, group_B, num_own=part.num_own, generator=generator
             )
-            loss_B = patient_losses(output.logits_BKC, batch.label_B)
+            loss_B = self._patient_losses(output.logits_BKC, batch.label_B, part)
             return loss_B, part.weight * output.penalty + output.added
 
         loss_B, penalty = self.engine.train(work)
         own = slice(part.num_own)
         loss = self.objective(loss_B[own], group_B[own]).loss + penalty
         return loss if part.num_own else loss + 0 * loss_B.sum()
+
+    def _patient_losses(self, logits_BKC: Tensor, label_B: Tensor, part: Part) -> Tensor:
+        if self.teacher is None or not self.share:
+            return patient_losses(logits_BKC, label_B)
+        prob_BC = self.teacher.of(part.rows, label_B.device)
+        return taught_losses(logits_BKC, label_B, prob_BC, self.share)
