@@ -314,13 +314,8 @@ def benchmark(
     from remind.commands.benchmark import benchmark_text, do_benchmark
 
     options = {"methods": methods, "objectives": objectives, "seeds": seeds, "folds": folds}
-    options |= {
-        "split": split,
-        "hide": hide,
-        "budget": budget,
-        "tune": tune,
-        "sets": settings or [],
-    }
+    options |= {"split": split, "hide": hide, "budget": budget, "tune": tune}
+    options |= {"sets": settings or []}
     options |= {"executor": executor, "jobs": jobs, "address": address, "edges": edges}
     options |= {"reference": reference, "metrics": metrics, "num_boot": num_boot}
     errors = Console(stderr=True)

@@ -21,6 +21,7 @@ def _build(encoding: Encoding, num_classes: int, config: Any) -> nn.Module:
 DEFAULT = NeuralMethod(
     name="default",
     build=_build,
+    teach=out_of_fold_trees,
     model_config=ModelConfig(dropout=0.2),
     train_config=TrainConfig(ema=0.99, teacher=0.5),
     space={
@@ -37,6 +38,7 @@ DEFAULT = NeuralMethod(
 PAPER = NeuralMethod(
     name="paper",
     build=_build,
+    teach=out_of_fold_trees,
     model_config=ModelConfig(
         fusion="transformer",
         mixture="soft",
@@ -65,6 +67,7 @@ PAPER = NeuralMethod(
 TRANSFORMER = NeuralMethod(
     name="transformer",
     build=_build,
+    teach=out_of_fold_trees,
     model_config=ModelConfig(
         fusion="transformer",
         mixture="none",
@@ -80,11 +83,11 @@ TRANSFORMER = NeuralMethod(
 """The plain neural baseline: a masked transformer, blind to groups."""
 
 METHODS: dict[str, Method] = {
-    name: replace(method, teach=out_of_fold_trees) if isinstance(method, NeuralMethod) else method
-    for name, method in {
-        **{method.name: method for method in (DEFAULT, PAPER, TRANSFORMER)},
-        **BASELINES,
-    }.items()
+    **{method.name: method for method in (DEFAULT, PAPER, TRANSFORMER)},
+    **{
+        name: replace(peer, teach=out_of_fold_trees) if isinstance(peer, NeuralMethod) else peer
+        for name, peer in BASELINES.items()
+    },
 }
 
 

@@ -39,11 +39,11 @@ from remind.benchmark.statistics import (
 from remind.errors import InputError
 
 POOLED = {
-    ALL: "all patients",
-    "common": "most common combinations",
-    "rare": "rarest combinations",
-    UNSEEN: "combinations that training did not have",
-    HIDDEN: "patients from whom one modality is hidden",
+    ALL: tables.BLOCK_TITLES[ALL],
+    "common": "Most common combinations",
+    "rare": "Rarest combinations",
+    UNSEEN: tables.BLOCK_TITLES[UNSEEN],
+    HIDDEN: tables.BLOCK_TITLES[HIDDEN],
 }
 
 
@@ -266,7 +266,7 @@ def _pooled_text(
                 row.append(tables.with_interval(value["difference"], value["ci"], sign=True))
                 row.append(tables.p_text(value["p_holm"]))
             rows.append(row)
-        lines += [f"### {POOLED[role].capitalize()}{edges}\n", tables.markdown_table(header, rows)]
+        lines += [f"### {POOLED[role]}{edges}\n", tables.markdown_table(header, rows)]
     return lines
 
 

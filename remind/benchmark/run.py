@@ -259,7 +259,8 @@ def _splits(plan: SplitPlan, cohort: Cohort, num: int, seed: int) -> list[np.nda
         InputError: there are too few patients for the folds, or nobody to predict in one of them.
     """
     folds = plan.folds(cohort, num, seed)
-    for fold in folds:
-        plan.tests(fold)
+    if plan.hide:
+        for fold in folds:
+            plan.tests(fold)
     splits = [fold.split for fold in folds]
     return [split for split in splits if split is not None]

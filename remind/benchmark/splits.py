@@ -55,7 +55,7 @@ class SplitPlan:
     def tests(self, cohort: Cohort) -> dict[str, Cohort]:
         """The patients to predict in a fold, by the name of the split that they are shown under."""
         test = cohort.select(cohort.rows("test"))
-        return {TEST: test} | {WITHOUT + name: shifted(test, name) for name in self.hide}
+        return {TEST: test} | {f"{TEST} {WITHOUT}{name}": shifted(test, name) for name in self.hide}
 
 
 def make_plan(kind: str, hide: Sequence[str], cohort: Cohort) -> SplitPlan:

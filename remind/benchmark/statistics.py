@@ -29,8 +29,8 @@ from remind.evaluation.predictions import label_of, prob_of
 from remind.evaluation.weighted import WEIGHTED
 
 ALL, UNSEEN, HIDDEN = "all", "unseen", "hidden"
-TEST, WITHOUT = "test", "test without "
-"""Splits of predictions: as observed, and with the name of the modality that is hidden."""
+TEST, WITHOUT = "test", "without "
+"""Splits of predictions: "test" as observed, or "test without X", whose block is "without X"."""
 KEYS = ["seed", "split", "id"]
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 TITLES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "f1_macro": "macro F1", "ece": "ECE"}

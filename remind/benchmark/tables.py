@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from remind.benchmark.statistics import ALL, HIDDEN, UNSEEN, is_better, title
+from remind.benchmark.statistics import ALL, HIDDEN, UNSEEN, WITHOUT, is_better, title
 
 UNDEFINED = "–"
 COST_TITLES = {
@@ -61,7 +61,7 @@ def setup(result: Mapping[str, Any]) -> str:
 
 def block_title(block: str) -> str:
     """A block in words."""
-    if block.startswith("without "):
+    if block.startswith(WITHOUT):
         return f"The same {block}"
     return BLOCK_TITLES.get(block, f"Combinations of {block} patients")
 

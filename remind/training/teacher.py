@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from remind.evaluation.metrics import log_loss
+
 ENOUGH = 0.1
 """A validation loss of the teacher so much above the model's, relatively, and it is not heard."""
 
@@ -31,10 +33,7 @@ class Teacher:
         self, prob_NC: np.ndarray, label_N: np.ndarray, val_rows: np.ndarray, share: float
     ) -> None:
         self.prob_NC, self.most = prob_NC, share
-        self.val_loss: float | None = None
-        if len(val_rows):
-            prob_N = prob_NC[val_rows, label_N[val_rows]].astype(np.float64)
-            self.val_loss = float(-np.log(prob_N.clip(1e-12)).mean())
+        self.val_loss = log_loss(label_N[val_rows], prob_NC[val_rows].astype(np.float64))
 
     def share(self, model_loss: float | None) -> float:
         """The share of the target, given the best validation log loss of the model so far."""
