@@ -23,7 +23,7 @@ DEFAULT = NeuralMethod(
     build=_build,
     teach=out_of_fold_trees,
     model_config=ModelConfig(dropout=0.2),
-    train_config=TrainConfig(ema=0.99, teacher=0.5),
+    train_config=TrainConfig(ema=0.99, modality_dropout=0.1, teacher=0.5),
     space={
         **NEURAL,
         "width": Choice((128, 256, 384)),
