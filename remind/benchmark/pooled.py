@@ -115,8 +115,8 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "# Results\n",
         f"Written by `{command}` from the files of the benchmarks named below; nothing is typed by "
         f"hand. Intervals: 95%, bootstrap of persons ({result['bootstrap']['num_boot']} "
-        "resamples), paired for differences. p: two-sided, adjusted by Holm over the contenders "
-        "of a table.\n",
+        "resamples), paired for differences, which are over the seeds that both have. p: "
+        "two-sided, adjusted by Holm over the contenders of a table.\n",
     ]
     for kind, pooled in result["pooled"].items():
         lines += _pooled_text(kind, pooled, subject, metrics)
@@ -154,6 +154,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
             for name, values in figures(part.measured, part.subject).items()
         },
         "cost": part.loaded.costs,
+        "seeds_of": part.loaded.seeds,
         "incomplete": part.loaded.incomplete,
     }
 
@@ -177,6 +178,9 @@ def _pooled(parts: Sequence[Part], metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "cohorts": [part.loaded.config.cohort.name for part in parts],
         "left_out": sorted(everyone - {*names, *(part.subject for part in parts)}),
+        "seeds_of": {
+            name: min((part.loaded.seeds[name] for part in parts), key=len) for name in names
+        },
         "blocks": blocks,
     }
 
@@ -191,7 +195,7 @@ def _pooled_block(
             by_name = [part.measured[part.block(role)][metric] for part in parts]
             pooled[name] = mean_over_cohorts(
                 [
-                    own[part.subject].minus(own[name], metric)
+                    own[part.subject].minus(own[name])
                     for own, part in zip(by_name, parts, strict=True)
                 ]
             )
@@ -261,7 +265,7 @@ def _pooled_text(
         edges = f" ({' and '.join(names)} patients)" if role in ("rare", "common") else ""
         rows = []
         for name, values in block["contenders"].items():
-            row = [name]
+            row = [tables.with_seeds(name, pooled["seeds_of"])]
             for value in (values[metric] for metric in metrics):
                 row.append(tables.with_interval(value["difference"], value["ci"], sign=True))
                 row.append(tables.p_text(value["p_holm"]))
@@ -298,5 +302,5 @@ def _part_text(part: Mapping[str, Any]) -> list[str]:
         lines.append(tables.block_table(part, values["contenders"]))
     lines += ["### Cost\n", tables.cost_table(part["cost"]), tables.COST_NOTE]
     if part["incomplete"]:
-        lines.append(tables.incomplete_text(part["incomplete"]))
+        lines.append(tables.incomplete_text(part["incomplete"], part["seeds_of"]))
     return lines

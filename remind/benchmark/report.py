@@ -1,5 +1,6 @@
 """The report of a benchmark's folder: everything that is shown, and the files that show it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,10 +57,11 @@ class Loaded:
 
     Args:
         config: of the benchmark.
-        frames: complete contenders' predictions, with the column "block".
+        frames: predictions of the contenders that have all folds of a seed, of such seeds only,
+            with the column "block".
         costs: mean over their fits, and what the search took.
         params: what the search of each found, by place.
-        incomplete: other contenders -> [fits there, fits needed].
+        incomplete: contenders that have not all folds of all seeds -> [fits there, fits needed].
         num_patients: patients predicted.
     """
 
@@ -69,8 +71,13 @@ class Loaded:
     params: dict[str, dict[str, Any]]
     incomplete: dict[str, list[int]]
 
+    @property
+    def seeds(self) -> dict[str, list[int]]:
+        """Contender -> the seeds that it has."""
+        return {name: sorted(set(frame["seed"].tolist())) for name, frame in self.frames.items()}
+
     def measured(self, metrics: Sequence[str], num_boot: int) -> Measured:
-        """Figures of the complete contenders, with replicates."""
+        """Figures of the contenders, with replicates."""
         names = size_blocks(self.config.edges)[::-1]
         panel = make_panel(self.frames, names)
         seed = bootstrap_seed(self.config.cohort.fingerprint)
@@ -92,12 +99,18 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
     work = Work(config, list(config.contenders), folder)
     loaded = Loaded(config=config, frames={}, costs={}, params={}, incomplete={})
     for name in config.contenders:
-        files = [work.file(name, place) for place in places(config)]
-        kept = [file for file in files if file is not None and file.is_file()]
+        files = {place: work.file(name, place) for place in places(config)}
+        kept = {place: file for place, file in files.items() if file and file.is_file()}
         if len(kept) < len(files):
             loaded.incomplete[name] = [len(kept), len(files)]
+        num_folds = Counter(place.seed for place in kept)
+        read = [
+            folder.read_fit(file)
+            for place, file in kept.items()
+            if num_folds[place.seed] == config.folds
+        ]
+        if not read:
             continue
-        read = [folder.read_fit(file) for file in kept]
         frame = pd.concat([frame for frame, _ in read], ignore_index=True)
         block = block_of_size(frame["size"].to_numpy(), config.edges)
         loaded.frames[name] = frame.assign(block=block)
@@ -125,8 +138,8 @@ def make_report(
 
     Args:
         path: the folder.
-        reference: a contender, or the method of one; the first complete one if None, or if it is
-            not complete yet.
+        reference: a contender, or the method of one; the first that has a seed if None, or if it
+            has none yet.
         metrics: names; contenders are ranked by the first.
         edges: sizes that cut the blocks; those it was run with if None.
         num_boot: resamples of persons.
@@ -153,6 +166,7 @@ def make_report(
         "blocks": {},
         "ranks": None,
         "cost": loaded.costs,
+        "seeds_of": loaded.seeds,
         "found": loaded.params,
         "incomplete": loaded.incomplete,
     }
@@ -164,7 +178,7 @@ def make_report(
     result["blocks"] = {
         name: {"n": num[name], "contenders": values} for name, values in by_block.items()
     }
-    result["ranks"] = ranks(as_observed(loaded.frames), metrics[0])
+    result["ranks"] = ranks(as_observed(loaded), metrics[0])
     write_files(folder.path, loaded, result)
     return result
 
@@ -192,15 +206,19 @@ def find_contender(name: str, known: Mapping[str, Any]) -> str:
     raise InputError(f'no contender "{name}"{near}')
 
 
-def as_observed(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Contender -> its predictions without those from which a modality was hidden."""
-    return {name: frame.loc[frame["split"] == TEST] for name, frame in frames.items()}
+def as_observed(loaded: Loaded) -> dict[str, pd.DataFrame]:
+    """Contender -> predictions of the seeds that all have, no modality hidden."""
+    common = sorted(set.intersection(*map(set, loaded.seeds.values())))
+    return {
+        name: frame.loc[(frame["split"] == TEST) & frame["seed"].isin(common)]
+        for name, frame in loaded.frames.items()
+    }
 
 
 def count_patients(loaded: Loaded) -> dict[str, int]:
     """Block -> distinct patients."""
     names = size_blocks(loaded.config.edges)
-    panel = make_panel(dict(list(loaded.frames.items())[:1]), names)
+    panel = make_panel(loaded.frames, names)
     return {name: len(np.unique(panel.ids[rows])) for name, rows in panel.blocks.items()}
 
 

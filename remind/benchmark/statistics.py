@@ -1,9 +1,10 @@
 """Contenders on the same patients: figures, paired differences, and Holm's adjustment.
 
-A metric is computed per seed on all folds together and averaged over seeds. Persons are resampled,
-the same ones for every contender and seed, so differences are paired; conventions and p-values are
-those of `remind.evaluation.compare`. The replicates are kept: means of them over cohorts are the
-replicates of the mean (`pooled`). No torch here.
+A metric is computed per seed on all folds together and averaged over seeds: those of a contender,
+and for a difference those that both have. Persons are resampled, the same ones for every contender
+and seed, so differences are paired; conventions and p-values are those of
+`remind.evaluation.compare`. The replicates are kept: means of them over cohorts are the replicates
+of the mean (`pooled`). No torch here.
 """
 
 # N rows (a patient under a seed and a shift), n of a block, A of a seed, R resamples, C classes
@@ -45,7 +46,8 @@ class Panel:
         ids: (N,) of patients.
         label_N: true classes.
         person_N, seed_N: whose row it is, and under which seed.
-        probs: contender -> (N, C).
+        probs: contender -> (N, C); NaN under seeds that it has not.
+        seeds: contender -> the seeds that it has.
         blocks: name -> rows; HIDDEN are those from which a modality was hidden, "without X" those
             of one of several, and the other blocks are of patients as they were observed.
     """
@@ -55,31 +57,21 @@ class Panel:
     person_N: np.ndarray
     seed_N: np.ndarray
     probs: dict[str, np.ndarray]
+    seeds: dict[str, list[int]]
     blocks: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Replicates:
-    """A metric of a contender in a block.
+    """A metric or a difference in a block, the mean over seeds or cohorts.
 
     Args:
-        point: mean over seeds; None if it is undefined.
+        point: of the patients; None if it is undefined.
         value_R: the same in each resample, NaN where undefined; None with too few persons.
     """
 
     point: float | None
     value_R: np.ndarray | None
-
-    def minus(self, other: "Replicates", metric: str) -> "Replicates":
-        """The paired difference."""
-        if self.point is None or other.point is None:
-            return Replicates(point=None, value_R=None)
-        point = self.point - other.point
-        if self.value_R is None or other.value_R is None:
-            return Replicates(point=point, value_R=None)
-        return Replicates(
-            point=point, value_R=centered(metric, self.value_R - other.value_R, point)
-        )
 
     @property
     def ci(self) -> list[float] | None:
@@ -92,40 +84,89 @@ class Replicates:
         return None if self.value_R is None else p_value(self.value_R)
 
 
-Measured = dict[str, dict[str, dict[str, Replicates]]]
-"""Block -> metric -> contender -> replicates."""
+UNDEFINED = Replicates(point=None, value_R=None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BySeed:
+    """A metric of a contender in a block, seed by seed.
+
+    Args:
+        metric: its name.
+        points: seed -> the metric; None if it is undefined.
+        values: seed -> the same in each resample (R,); empty with too few persons.
+    """
+
+    metric: str
+    points: dict[int, float | None]
+    values: dict[int, np.ndarray]
+
+    def mean(self) -> Replicates:
+        """Over its seeds."""
+        return self._mean(self.points, self.values)
+
+    def minus(self, other: "BySeed") -> Replicates:
+        """The paired difference over the seeds that both have; undefined without one."""
+        both = [seed for seed in self.points if seed in other.points]
+        pairs = {seed: (self.points[seed], other.points[seed]) for seed in both}
+        points = {seed: None if a is None or b is None else a - b for seed, (a, b) in pairs.items()}
+        has_values = bool(self.values and other.values)
+        values = {seed: self.values[seed] - other.values[seed] for seed in both if has_values}
+        return self._mean(points, values)
+
+    def _mean(
+        self, points: Mapping[int, float | None], values: Mapping[int, np.ndarray]
+    ) -> Replicates:
+        point = mean_if_all(list(points.values())) if points else None
+        if point is None or not values:
+            return Replicates(point=point, value_R=None)
+        value_R = np.mean(list(values.values()), axis=0)
+        return Replicates(point=point, value_R=centered(self.metric, value_R, point))
+
+
+Measured = dict[str, dict[str, dict[str, BySeed]]]
+"""Block -> metric -> contender -> its figures."""
 
 
 def make_panel(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) -> Panel:
-    """The panel of complete contenders.
+    """The panel of contenders.
 
     Args:
-        frames: contender -> predictions of all seeds and folds, with the column "block".
+        frames: contender -> predictions of all folds of one seed or more, with the column "block".
         names: of the blocks by size, in the order to show them.
 
     Raises:
         InputError: the contenders were not predicted for the same patients.
     """
     ordered = {name: frame.sort_values(KEYS, ignore_index=True) for name, frame in frames.items()}
-    first_name, first = next(iter(ordered.items()))
+    seeds = {name: sorted(set(frame["seed"].tolist())) for name, frame in ordered.items()}
+    owner = {seed: name for name in reversed(ordered) for seed in seeds[name]}
+    every = pd.concat(
+        [ordered[owner[seed]].loc[lambda f, s=seed: f["seed"] == s] for seed in sorted(owner)],
+        ignore_index=True,
+    )
     for name, frame in ordered.items():
-        if not frame[[*KEYS, "label"]].equals(first[[*KEYS, "label"]]):
-            raise InputError(f"{name} and {first_name} were not predicted for the same patients")
-    block, split = first["block"].to_numpy(), first["split"].to_numpy()
+        own = every.loc[every["seed"].isin(seeds[name]), [*KEYS, "label"]]
+        if not frame[[*KEYS, "label"]].equals(own.reset_index(drop=True)):
+            first = owner[seeds[name][0]]
+            raise InputError(f"{name} and {first} were not predicted for the same patients")
+    block, split = every["block"].to_numpy(), every["split"].to_numpy()
     is_whole_N = split == TEST
     blocks = {ALL: np.flatnonzero(is_whole_N)}
     blocks |= {name: np.flatnonzero(is_whole_N & (block == name)) for name in names}
-    blocks[UNSEEN] = np.flatnonzero(is_whole_N & (first["band"].to_numpy() == UNSEEN))
+    blocks[UNSEEN] = np.flatnonzero(is_whole_N & (every["band"].to_numpy() == UNSEEN))
     blocks[HIDDEN] = np.flatnonzero(~is_whole_N)
     hidden = [name for name in dict.fromkeys(split.tolist()) if name != TEST]
     if len(hidden) > 1:
         blocks |= {name.removeprefix(f"{TEST} "): np.flatnonzero(split == name) for name in hidden}
+    seed_N = every["seed"].to_numpy()
     return Panel(
-        ids=first["id"].to_numpy(),
-        label_N=label_of(first),
-        person_N=first["person"].to_numpy(),
-        seed_N=first["seed"].to_numpy(),
-        probs={name: prob_of(frame) for name, frame in ordered.items()},
+        ids=every["id"].to_numpy(),
+        label_N=label_of(every),
+        person_N=every["person"].to_numpy(),
+        seed_N=seed_N,
+        probs={name: _spread(frame, seed_N) for name, frame in ordered.items()},
+        seeds=seeds,
         blocks={name: rows for name, rows in blocks.items() if len(rows)},
     )
 
@@ -162,13 +203,13 @@ def figures(measured: Measured, reference: str) -> dict[str, dict[str, dict[str,
         result[block] = {}
         for metric, by_name in by_metric.items():
             beyond = {
-                name: value.minus(by_name[reference], metric)
+                name: value.minus(by_name[reference])
                 for name, value in by_name.items()
                 if name != reference
             }
             adjusted = holm({name: value.p for name, value in beyond.items()})
-            for name, value in by_name.items():
-                difference = beyond.get(name, Replicates(point=None, value_R=None))
+            for name, own in by_name.items():
+                value, difference = own.mean(), beyond.get(name, UNDEFINED)
                 result[block].setdefault(name, {})[metric] = {
                     "mean": value.point,
                     "ci": value.ci,
@@ -210,47 +251,61 @@ def bootstrap_seed(fingerprint: str) -> int:
     return int(fingerprint[:8], 16)
 
 
+def _spread(frame: pd.DataFrame, seed_N: np.ndarray) -> np.ndarray:
+    """(N, C) probabilities of a contender at its rows of the panel, NaN at others."""
+    own = prob_of(frame)
+    prob_NC = np.full((len(seed_N), own.shape[1]), np.nan)
+    prob_NC[np.isin(seed_N, frame["seed"].to_numpy())] = own
+    return prob_NC
+
+
 def _measure_block(
     panel: Panel, rows: np.ndarray, metrics: Sequence[str], num_boot: int, seed: int
-) -> dict[str, dict[str, Replicates]]:
+) -> dict[str, dict[str, BySeed]]:
+    """The metrics of every contender; a seed under which nobody is in the block does not count."""
     label_n, seed_n = panel.label_N[rows], panel.seed_N[rows]
-    by_seed = [np.flatnonzero(seed_n == value) for value in np.unique(seed_n)]
+    at_of = {value: np.flatnonzero(seed_n == value) for value in np.unique(seed_n).tolist()}
     probs = {name: prob_NC[rows] for name, prob_NC in panel.probs.items()}
-    point = {
-        (metric, name): mean_if_all([METRICS[metric](label_n[at], prob_nC[at]) for at in by_seed])
+    points = {
+        (metric, name, value): METRICS[metric](label_n[at], probs[name][at])
         for metric in metrics
-        for name, prob_nC in probs.items()
+        for name in probs
+        for value, at in at_of.items()
+        if value in panel.seeds[name]
     }
-    value_R = _resampled(panel.person_N[rows], label_n, probs, by_seed, list(point), num_boot, seed)
-    result: dict[str, dict[str, Replicates]] = {metric: {} for metric in metrics}
-    for (metric, name), value in point.items():
-        resampled = value_R.get((metric, name))
-        if resampled is not None:
-            resampled = centered(metric, resampled, value)
-        result[metric][name] = Replicates(point=value, value_R=resampled)
-    return result
+    value_R = _resampled(panel.person_N[rows], label_n, probs, at_of, list(points), num_boot, seed)
+    return {
+        metric: {
+            name: BySeed(
+                metric=metric,
+                points={v: points[m, n, v] for m, n, v in points if (m, n) == (metric, name)},
+                values={v: value_R[m, n, v] for m, n, v in value_R if (m, n) == (metric, name)},
+            )
+            for name in probs
+        }
+        for metric in metrics
+    }
 
 
 def _resampled(
     person_n: np.ndarray,
     label_n: np.ndarray,
     probs: Mapping[str, np.ndarray],
-    by_seed: Sequence[np.ndarray],
-    wanted: Sequence[tuple[str, str]],
+    at_of: Mapping[int, np.ndarray],
+    wanted: Sequence[tuple[str, str, int]],
     num_boot: int,
     seed: int,
-) -> dict[tuple[str, str], np.ndarray]:
-    """(metric, contender) -> the metric in each resample, averaged over seeds (R,)."""
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """(metric, contender, seed) -> the metric in each resample (R,)."""
     code_n, num_persons = person_codes(person_n)
     if num_persons < MIN_PERSONS:
         return {}
-    chunks: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in wanted}
+    chunks: dict[tuple[str, str, int], list[np.ndarray]] = {key: [] for key in wanted}
     for weight_Rn in resamples(code_n, num_persons, num_boot=num_boot, seed=seed):
-        weights = [weight_Rn[:, at] for at in by_seed]
-        for metric, name in wanted:
-            values = [
-                WEIGHTED[metric](label_n[at], probs[name][at], weight_RA)
-                for at, weight_RA in zip(by_seed, weights, strict=True)
-            ]
-            chunks[metric, name].append(np.mean(values, axis=0))
+        weights = {value: weight_Rn[:, at] for value, at in at_of.items()}
+        for metric, name, value in wanted:
+            at = at_of[value]
+            chunks[metric, name, value].append(
+                WEIGHTED[metric](label_n[at], probs[name][at], weights[value])
+            )
     return {key: np.concatenate(parts) for key, parts in chunks.items()}

@@ -40,7 +40,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     if result["cost"]:
         parts += ["## Cost\n", cost_table(result["cost"]), COST_NOTE]
     if result["incomplete"]:
-        parts += ["## Not complete, and so not shown\n", incomplete_text(result["incomplete"])]
+        told = incomplete_text(result["incomplete"], result["seeds_of"])
+        parts += ["## Not complete\n", told]
     return "\n".join(parts)
 
 
@@ -74,7 +75,8 @@ def block_table(result: Mapping[str, Any], contenders: Mapping[str, Any]) -> str
         header += [f"{title(metric)} − {reference} [95%]", "p (Holm)"]
     rows = []
     for name, values in contenders.items():
-        row = [name, *(with_interval(values[m]["mean"], values[m]["ci"]) for m in metrics)]
+        row = [with_seeds(name, result["seeds_of"])]
+        row += [with_interval(values[m]["mean"], values[m]["ci"]) for m in metrics]
         for metric in metrics:
             value = values[metric]
             row.append(with_interval(value["difference"], value["difference_ci"], sign=True))
@@ -97,6 +99,7 @@ def csv(result: Mapping[str, Any]) -> str:
                         "block": block,
                         "n": of_block["n"],
                         "contender": name,
+                        "seeds": len(result["seeds_of"][name]),
                         "method": method,
                         "objective": objective,
                         "metric": metric,
@@ -136,7 +139,7 @@ def latex(result: Mapping[str, Any]) -> str:
         words = f"{_tex(block_title(block))} ($n = {of_block['n']}$)"
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{words}}} \\"]
         for name, values in contenders.items():
-            cells = [_tex(name)]
+            cells = [_tex(with_seeds(name, result["seeds_of"]))]
             for metric in metrics:
                 value = values[metric]
                 mean = _tex(with_interval(value["mean"], value["ci"]))
@@ -186,10 +189,19 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def incomplete_text(incomplete: Mapping[str, Sequence[int]]) -> str:
+def with_seeds(name: str, seeds_of: Mapping[str, Sequence[int]]) -> str:
+    """A contender, and how many seeds it has if others have more."""
+    num = len(seeds_of[name])
+    return name if num == max(map(len, seeds_of.values())) else f"{name} ({_seeds(num)})"
+
+
+def incomplete_text(
+    incomplete: Mapping[str, Sequence[int]], seeds_of: Mapping[str, Sequence[int]] | None = None
+) -> str:
     """A line per contender that has not all its fits."""
+    shown = {name: f"shown with {_seeds(len(seeds))}" for name, seeds in (seeds_of or {}).items()}
     return "".join(
-        f"{name}: not shown, {done} of {needed} fits are there\n"
+        f"{name}: {shown.get(name, 'not shown')}, {done} of {needed} fits are there\n"
         for name, (done, needed) in incomplete.items()
     )
 
@@ -201,12 +213,17 @@ COST_NOTE = (
 )
 
 
+def _seeds(num: int) -> str:
+    return "1 seed" if num == 1 else f"{num} seeds"
+
+
 def _reading(result: Mapping[str, Any]) -> str:
     boot = result["bootstrap"]
     return (
-        f"Mean over seeds; intervals of a bootstrap of persons ({boot['num_boot']} resamples), "
-        f"paired for the differences; p adjusted by Holm over the contenders of a table. Blocks by "
-        "the number of patients of the whole cohort that are observed in the same modalities.\n"
+        f"Mean over seeds, of a difference over those that both have; intervals of a bootstrap of "
+        f"persons ({boot['num_boot']} resamples), paired for the differences; p adjusted by Holm "
+        "over the contenders of a table. Blocks by the number of patients of the whole cohort that "
+        "are observed in the same modalities.\n"
     )
 
 

@@ -157,6 +157,17 @@ def test_more_methods_objectives_and_seeds_extend_a_benchmark(
     assert kept["contenders"]["transformer+reweight"]["settings"]["epochs"] == 1
     assert "torch" in kept["versions"]
 
+    run_benchmark(cohort, request(("lightgbm",), seeds=3), tmp_path, inline(2))
+    third = make_report(tmp_path, reference="lightgbm", num_boot=10)
+    assert third["incomplete"] == {"transformer+erm": [4, 6], "transformer+reweight": [4, 6]}
+    assert third["ranks"]["num_folds"] == second["ranks"]["num_folds"] == 4
+    for name in ("transformer+erm", "lightgbm"):  # means of others do not change those of its own
+        mean = [r["blocks"]["all"]["contenders"][name]["log_loss"]["mean"] for r in (second, third)]
+        assert (mean[0] == mean[1]) == (name == "transformer+erm")
+    text = (tmp_path / "results.md").read_text()
+    assert "| transformer+erm (2 seeds) |" in text
+    assert "transformer+erm: shown with 2 seeds, 4 of 6 fits are there" in text
+
 
 @pytest.mark.parametrize(
     ("options", "said"),

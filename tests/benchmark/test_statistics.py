@@ -44,7 +44,7 @@ def test_the_interval_of_one_seed_is_that_of_the_bootstrap() -> None:
     expected = intervals(
         label_of(frame), prob_of(frame), frame["person"].to_numpy(), num_boot=100, seed=5
     )
-    assert measured["all"]["log_loss"]["a"].ci == pytest.approx(expected["log_loss"])
+    assert measured["all"]["log_loss"]["a"].mean().ci == pytest.approx(expected["log_loss"])
 
 
 def test_contenders_on_other_patients_are_refused() -> None:
@@ -53,6 +53,26 @@ def test_contenders_on_other_patients_are_refused() -> None:
         make_panel({"a": FRAMES["a"], "b": other}, [])
     with pytest.raises(InputError, match='no metric "auc"; did you mean "auroc"'):
         measure(make_panel(FRAMES, []), ("auc",), num_boot=10, seed=0)
+
+
+def test_a_contender_with_fewer_seeds_is_compared_on_those_that_both_have() -> None:
+    of_seed_1 = {name: frame.query("seed == 1") for name, frame in FRAMES.items()}
+    some = make_panel({**FRAMES, "b": of_seed_1["b"]}, ["< 5", "≥ 5"])
+    alone = make_panel(of_seed_1, ["< 5", "≥ 5"])
+    panels = {"some": some, "alone": alone, "all": make_panel(FRAMES, ["< 5", "≥ 5"])}
+    shown = {
+        key: figures(measure(panel, ("auroc", "log_loss"), num_boot=100, seed=3), "a")
+        for key, panel in panels.items()
+    }
+    for block in ("all", "< 5", "≥ 5"):
+        for metric in ("auroc", "log_loss"):
+            value, expected = (shown[key][block]["b"][metric] for key in ("some", "alone"))
+            assert value["mean"] == expected["mean"]
+            assert value["difference"] == expected["difference"]
+            assert shown["some"][block]["c"][metric]["mean"] == pytest.approx(
+                shown["all"][block]["c"][metric]["mean"]
+            )
+    assert shown["some"]["all"]["a"] == shown["all"]["all"]["a"]
 
 
 def test_too_few_persons_have_figures_but_no_interval() -> None:
