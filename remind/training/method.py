@@ -21,13 +21,14 @@ from remind.training.files import read_tensors, write_tensors
 from remind.training.loop import History, train
 from remind.training.predict import pick_device, predict_log_probabilities
 from remind.training.progress import Progress
+from remind.training.ranks import from_first
 from remind.training.search import NEURAL, Space
 from remind.training.seeds import seeded
 from remind.training.settings import Settings
 from remind.training.teacher import Teacher
 
 Teach = Callable[[Cohort, Encoding, int], np.ndarray | None]
-"""Cohort, encoding and seed to probabilities of training and validation patients."""
+"""Cohort, encoding and seed to float32 (N, C), defined for training and validation patients."""
 
 
 class Predictor(Protocol):
@@ -127,7 +128,7 @@ class NeuralMethod:
         objective: default, a key of `OBJECTIVES`.
         objective_options: defaults that differ from those of the objective.
         space: what a tuner may try.
-        teach: gives the probabilities that `TrainConfig.teacher` asks for.
+        teach: gives the probabilities that `TrainConfig.teacher` asks for; the first rank calls it.
     """
 
     name: str
@@ -199,7 +200,8 @@ class NeuralMethod:
             return None
         if self.teach is None:
             raise InputError(f"{self.name} has no teacher: set teacher=0")
-        prob_NC = self.teach(cohort, encoding, settings.seed)
+        teach = self.teach
+        prob_NC = from_first(lambda: teach(cohort, encoding, settings.seed))
         if prob_NC is None:
             return None
         assert cohort.label_N is not None

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+import numpy as np
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -137,6 +138,25 @@ def together(work: Callable[[], T]) -> T:
 def on_first(work: Callable[[], None]) -> None:
     """Let the first rank do something for all, which wait; they fail as it does."""
     together(work if is_first() else lambda: None)
+
+
+def from_first(work: Callable[[], np.ndarray | None]) -> np.ndarray | None:
+    """The float32 array, or None, that `work` returns on the first rank; no other calls it.
+
+    Raises:
+        InputError: of the first rank.
+    """
+    own_X = together(work if is_first() else lambda: None)
+    if num_ranks() == 1:
+        return own_X
+    shape = gather_texts("" if own_X is None else " ".join(map(str, own_X.shape)))[0]
+    if not shape:
+        return None
+    tensor = torch.empty([int(size) for size in shape.split()], dtype=torch.float32)
+    if own_X is not None:
+        tensor.copy_(torch.from_numpy(own_X))
+    dist.broadcast(tensor, src=0)
+    return tensor.numpy()
 
 
 def anywhere(flag: bool) -> bool:

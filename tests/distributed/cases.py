@@ -9,6 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -50,13 +51,20 @@ def build(encoding: Encoding, num_classes: int, config: ModelConfig) -> nn.Modul
     return Model(encoding, num_classes, config)
 
 
+def teach(cohort: Cohort, encoding: Encoding, seed: int) -> np.ndarray:
+    """Made-up probabilities; only the first rank is asked."""
+    assert rank() == 0
+    prob_NC = np.random.default_rng(seed).random((len(cohort), len(encoding.classes)))
+    return (prob_NC / prob_NC.sum(1, keepdims=True)).astype(np.float32)
+
+
 def method_of(name: str) -> NeuralMethod:
     if name == "rare":
         return NeuralMethod("rare", Rare, ToyConfig(), TRAIN)
     parts: dict[str, object] = {}
     if name == "soft":
         parts = {"fusion": "transformer", "mixture": "soft", "gate": "shared", "blocks": 1}
-    return NeuralMethod(name, build, ModelConfig(**{**vars(SMALL), **parts}), TRAIN)
+    return NeuralMethod(name, build, ModelConfig(**{**vars(SMALL), **parts}), TRAIN, teach=teach)
 
 
 CASES: dict[str, tuple[str, list[str]]] = {
@@ -67,6 +75,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "fair": ("ensemble", ["objective=fair_batch", "step=0.2"]),
     "twice": ("ensemble", ["objective=jtt", "first_epochs=1", "epochs=2"]),
     "tokens": ("soft", ["objective=group_dro", "batch_tokens=150", "schedule=cosine"]),
+    "taught": ("ensemble", ["teacher=0.5"]),
     "rare": ("rare", ["objective=cvar", "lr=0.1"]),
 }
 """Name -> method and settings."""
