@@ -42,22 +42,24 @@ def out_of_fold_trees(cohort: Cohort, encoding: Encoding, seed: int) -> np.ndarr
     prob_NC = np.full((len(cohort), len(encoding.classes)), np.nan, dtype=np.float32)
     prob_NC[val_rows] = 0.0
     random = np.random.default_rng([seed, *b"teacher"])
+    stopped_by = _at_most(val_rows, random)
     for fold in range(num_folds):
-        grown_on = train_rows[fold_N != fold]
-        if len(grown_on) > MOST_ROWS:
-            grown_on = random.choice(grown_on, MOST_ROWS, replace=False)
         trees = fit_lightgbm(
             cohort,
             encoding,
             TREES,
-            train_rows=grown_on,
-            val_rows=val_rows,
+            train_rows=_at_most(train_rows[fold_N != fold], random),
+            val_rows=stopped_by,
             seed=seed,
         )
         held_out = train_rows[fold_N == fold]
         prob_NC[held_out] = _predict(trees, cohort, held_out)
         prob_NC[val_rows] += _predict(trees, cohort, val_rows) / num_folds
     return prob_NC
+
+
+def _at_most(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= MOST_ROWS else random.choice(rows, MOST_ROWS, replace=False)
 
 
 def _predict(trees: LightGBMPredictor, cohort: Cohort, rows: np.ndarray) -> np.ndarray:

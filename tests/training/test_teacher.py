@@ -12,6 +12,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from remind.baselines import teacher
+from remind.baselines.lightgbm import fit_lightgbm
 from remind.baselines.teacher import out_of_fold_trees
 from remind.cohort import Cohort, Encoding, cohort_from_frame, spec_from_dict
 from remind.errors import InputError
@@ -61,6 +63,24 @@ def test_the_trees_have_not_seen_whom_they_predict_nor_another_row_of_the_person
     assert np.allclose(prob_NC[val].sum(axis=1), 1, atol=1e-6)
 
 
+def test_tables_in_memory_are_bounded_and_everyone_is_predicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def fit(*args: Any, train_rows: np.ndarray, val_rows: np.ndarray, seed: int) -> Any:
+        sizes.append((len(train_rows), len(val_rows)))
+        return fit_lightgbm(*args, train_rows=train_rows, val_rows=val_rows, seed=seed)
+
+    cohort = people(copies=2)
+    monkeypatch.setattr(teacher, "MOST_ROWS", 100)
+    monkeypatch.setattr(teacher, "fit_lightgbm", fit)
+    prob_NC = out_of_fold_trees(cohort, Encoding.fit(cohort, cohort.rows("train")), seed=0)
+    assert sizes == [(100, 100)] * 5
+    assert prob_NC is not None
+    assert np.isfinite(prob_NC).all()
+
+
 def test_too_few_patients_have_no_teacher() -> None:
     cohort = people(copies=1, n=5)
     few = cohort.select(cohort.rows("train")[:2])
@@ -84,16 +104,16 @@ def test_the_loss_is_the_cross_entropy_to_the_mixed_target() -> None:
 def test_a_teacher_is_heard_as_long_as_it_is_not_behind() -> None:
     prob_NC = np.full((4, 2), 0.5, dtype=np.float32)
     label_N = np.array([0, 1, 1, 0])
-    teacher = Teacher(prob_NC, label_N, np.array([2, 3]), share=0.5)
+    heard = Teacher(prob_NC, label_N, np.array([2, 3]), share=0.5)
     loss = float(np.log(2))
-    assert teacher.val_loss == pytest.approx(loss)
-    assert teacher.share(None) == teacher.share(2 * loss) == teacher.share(loss) == 0.5
-    halfway = teacher.share(loss / (1 + ENOUGH / 2))
+    assert heard.val_loss == pytest.approx(loss)
+    assert heard.share(None) == heard.share(2 * loss) == heard.share(loss) == 0.5
+    halfway = heard.share(loss / (1 + ENOUGH / 2))
     assert halfway == pytest.approx(0.25)
-    assert teacher.share(loss / (1 + 2 * ENOUGH)) == 0.0
+    assert heard.share(loss / (1 + 2 * ENOUGH)) == 0.0
     alone = Teacher(prob_NC, label_N, np.array([], dtype=int), share=0.5)
     assert alone.share(1e-3) == 0.5
-    assert teacher.of(np.array([1]), CPU).tolist() == [[0.5, 0.5]]
+    assert heard.of(np.array([1]), CPU).tolist() == [[0.5, 0.5]]
 
 
 class _Stopper(PlainProgress):
