@@ -93,6 +93,6 @@ def test_the_benchmarks_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert "transformer+erm" in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "xgboost" in (tmp_path / "bench" / "results.csv").read_text(encoding="utf-8")
     (code,) = blocks("python", "docs/benchmark.md")
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(code.replace("support2", str(cohort)), names)
     assert names["errors"] == []

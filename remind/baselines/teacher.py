@@ -1,9 +1,10 @@
 """A teacher for networks: probabilities of boosted trees that have not seen the patient.
 
 Every training patient is predicted by trees that were grown without it, the folds of stacked
-generalisation (Wolpert 1992); other patients by the mean of all of them. As targets beside the
-labels (`remind.training.teacher`) they say how sure one can be of a patient, which one label does
-not, and few patients of a rare combination do not teach a network.
+generalisation (Wolpert 1992); a validation patient, by whom the trees are stopped, by the mean of
+all of them. As targets beside the labels (`remind.training.teacher`) they say how sure one can be
+of a patient, which one label does not, and few patients of a rare combination do not teach a
+network.
 
 N patients, C classes, K folds.
 """

@@ -3,7 +3,8 @@
 A pooled difference is the mean over cohorts of the paired differences, each cohort counting the
 same. Its replicates are the means of the cohorts' replicates, which are drawn apart. Blocks are
 pooled by what they are: everyone, the rarest and the most common combinations by the edges of each
-benchmark, and those that training did not have. Who wins and who loses is computed.
+benchmark, those that training did not have, and patients from whom a modality is hidden. Who wins
+and who loses is computed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ def pool(
 
     Args:
         paths: of benchmarks.
-        subject: a contender, or the method of one, complete in each.
+        subject: a contender, or the method of one, with all folds of a seed in each.
         metrics: names.
         num_boot: resamples of persons in each cohort.
 
@@ -90,7 +91,7 @@ def pool(
         where a contender has a better mean than the subject.
 
     Raises:
-        InputError: a folder is no benchmark, or the subject is not complete in it.
+        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it.
     """
     parts = [_part(Path(path), subject, metrics, num_boot) for path in paths]
     shown = [_shown(part, metrics) for part in parts]
@@ -129,7 +130,9 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
 def _part(path: Path, subject: str, metrics: Sequence[str], num_boot: int) -> Part:
     loaded = load(BenchmarkFolder(path))
     if not loaded.frames:
-        raise InputError(f"{path} holds no complete contender: let remind benchmark finish first")
+        raise InputError(
+            f"{path} holds no contender with all folds of a seed: let remind benchmark finish first"
+        )
     try:
         own = find_contender(subject, loaded.frames)
     except InputError as error:

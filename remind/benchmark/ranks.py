@@ -23,16 +23,18 @@ from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import label_of, prob_of, write_whole
 
 LEVEL = 0.05
+MIN_RANKED = 3
+"""Contenders from which on they are ranked."""
 
 
 def ranks(frames: Mapping[str, pd.DataFrame], metric: str) -> dict[str, Any] | None:
-    """Mean rank of each contender, 1 is best; None with fewer than three, or with no fold.
+    """Mean rank of each contender, 1 is best; None with fewer than three, or than two folds.
 
     Returns:
         metric, num_folds (those that define the metric for all), mean_ranks (best first), p of
         Friedman's test, critical_difference, and cliques: contenders that do not differ.
     """
-    if len(frames) < 3:
+    if len(frames) < MIN_RANKED:
         return None
     value_FK = np.array([_by_fold(frame, metric) for frame in frames.values()], dtype=float).T
     value_FK = value_FK[~np.isnan(value_FK).any(axis=1)]
@@ -80,12 +82,21 @@ def draw(result: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         InputError: matplotlib is absent.
     """
-    matplotlib = require("matplotlib", "benchmark", "the picture of ranks")
-    module = require("matplotlib.figure", "benchmark", "the picture of ranks")
+    matplotlib, module = require_pictures()
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "remind", "svg.fonttype": "none"}):
         _figure(module, result).savefig(buffer, format="svg", metadata={"Date": None})
     write_whole(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+
+
+def require_pictures() -> tuple[Any, Any]:
+    """matplotlib and its module of figures.
+
+    Raises:
+        InputError: they are absent.
+    """
+    what = "the picture of ranks, drawn of three contenders and more,"
+    return require("matplotlib", "benchmark", what), require("matplotlib.figure", "benchmark", what)
 
 
 def _figure(module: Any, result: Mapping[str, Any]) -> Any:

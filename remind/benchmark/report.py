@@ -62,7 +62,6 @@ class Loaded:
         costs: mean over their fits, and what the search took.
         params: what the search of each found, by place.
         incomplete: contenders that have not all folds of all seeds -> [fits there, fits needed].
-        num_patients: patients predicted.
     """
 
     config: BenchmarkConfig

@@ -25,6 +25,9 @@ from remind.methods import METHODS
 from remind.sources import open_cohort
 
 Tell = Callable[[str], object]
+EDGES = (50, 200)
+"""Sizes of combinations that cut blocks, unless others are asked for."""
+
 MakeExecutor = Callable[[Callable[..., Any], Any], Executor]
 
 
@@ -35,7 +38,8 @@ class Request:
     Args:
         methods: names.
         objectives: names; each method's own one if None.
-        seeds, folds, budget, tune, edges: see `BenchmarkConfig`.
+        seeds, folds, budget, tune: see `BenchmarkConfig`.
+        edges: see there; None for those of the folder, or `EDGES`.
         split, hide: see `make_plan`.
         sets: "key=value" or "NAME:key=value", see `settings_for`.
         command: that asks for it; empty from Python.
@@ -49,7 +53,7 @@ class Request:
     hide: Sequence[str] = ()
     budget: int = 1
     tune: str = "once"
-    edges: tuple[int, ...] = (50, 200)
+    edges: tuple[int, ...] | None = None
     sets: Sequence[str] = ()
     command: str = ""
 
@@ -80,14 +84,16 @@ def run_benchmark(
     cohort = source if isinstance(source, Cohort) else open_cohort(source)
     contenders = make_contenders(METHODS, request.methods, request.objectives, request.sets)
     plan = make_plan(request.split, request.hide, cohort)
-    asked = _config(source, cohort, contenders, plan, request)
+    folder = BenchmarkFolder(out)
+    before = folder.config().edges if folder.is_benchmark else EDGES
+    edges = before if request.edges is None else request.edges
+    asked = _config(source, cohort, contenders, plan, request, edges)
     folds = {0: _splits(plan, cohort, request.folds, 0)}  # refused before anything is written
     blind = [contender.name for contender in contenders if not contender.objective]
     if request.objectives is not None and blind:
         tell(f"{', '.join(blind)}: takes no objective, and so takes part once")
     by_name = {contender.name: contender for contender in contenders}
     with alone(Path(out), "remind benchmark", "--out"):
-        folder = BenchmarkFolder(out)
         config = replace(folder.begin(asked), seeds=request.seeds)
         runner = _Runner(cohort, plan, Work(config, list(by_name), folder), by_name, folds, tell)
         if any(runner.work.left().values()):
@@ -231,6 +237,7 @@ def _config(
     contenders: Sequence[Contender],
     plan: SplitPlan,
     request: Request,
+    edges: tuple[int, ...],
 ) -> BenchmarkConfig:
     name = cohort.spec.cohort.name
     return BenchmarkConfig(
@@ -246,7 +253,7 @@ def _config(
         seeds=request.seeds,
         budget=request.budget,
         tune=request.tune,
-        edges=request.edges,
+        edges=edges,
         contenders=contenders_to_dict(contenders),
         commands=(request.command,) if request.command else (),
     )

@@ -8,6 +8,7 @@ from remind.benchmark import pooled, tables
 from remind.benchmark.config import command
 from remind.benchmark.contenders import chosen, make_contenders
 from remind.benchmark.folder import BenchmarkFolder
+from remind.benchmark.ranks import MIN_RANKED, require_pictures
 from remind.benchmark.report import find_contender, make_report
 from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, run_benchmark
 from remind.benchmark.splits import parse_edges
@@ -18,7 +19,6 @@ from remind.objectives import OBJECTIVES
 from remind.training.files import write_text
 
 EXECUTORS = ("processes", "ray")
-DEFAULTS = Request(methods=())
 
 
 def make_request(source: str, out: Path, options: Mapping[str, Any]) -> Request:
@@ -34,7 +34,7 @@ def make_request(source: str, out: Path, options: Mapping[str, Any]) -> Request:
         methods=chosen(options["methods"], METHODS, "method"),
         objectives=None if objectives is None else chosen(objectives, OBJECTIVES, "objective"),
         sets=tuple(options["sets"]),
-        edges=DEFAULTS.edges if options["edges"] is None else parse_edges(options["edges"]),
+        edges=None if options["edges"] is None else parse_edges(options["edges"]),
         **{key: options[key] for key in ("seeds", "folds", "split", "budget", "tune")},
     )
     words = ["benchmark", source, "--methods", ",".join(request.methods)]
@@ -43,7 +43,7 @@ def make_request(source: str, out: Path, options: Mapping[str, Any]) -> Request:
     for key in ("split", "folds", "seeds", "budget", "tune"):
         words += [f"--{key}", str(getattr(request, key))]
     words += ["--hide", ",".join(request.hide)] if request.hide else []
-    words += ["--edges", ",".join(map(str, request.edges))]
+    words += ["--edges", ",".join(map(str, request.edges))] if request.edges else []
     words += [word for pair in request.sets for word in ("--set", pair)]
     return Request(**{**vars(request), "command": command([*words, "--out", str(out)])})
 
@@ -77,9 +77,14 @@ def do_benchmark(
         if source is None:
             raise InputError("benchmark needs a COHORT (or --report, to show what is there)")
         request = make_request(source, out, options)
-        if options["reference"] is not None and not BenchmarkFolder(out).is_benchmark:
-            names = make_contenders(METHODS, request.methods, request.objectives, request.sets)
-            find_contender(options["reference"], {contender.name: None for contender in names})
+        asked = make_contenders(METHODS, request.methods, request.objectives, request.sets)
+        folder = BenchmarkFolder(out)
+        names = {contender.name for contender in asked}
+        names |= set(folder.config().contenders) if folder.is_benchmark else set()
+        if options["reference"] is not None:
+            find_contender(options["reference"], dict.fromkeys(names))
+        if len(names) >= MIN_RANKED:
+            require_pictures()
         executor = make_executor(options["executor"], options["jobs"], options["address"])
         errors = run_benchmark(source, request, out, executor, tell)
         tell("nothing is left to do; writing the report")
@@ -119,7 +124,7 @@ def write_results(
         Everything in it, see `remind.benchmark.pooled.pool`.
 
     Raises:
-        InputError: a folder is no benchmark, or the subject is not complete in it.
+        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it.
     """
     if not out.absolute().parent.is_dir():
         raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")

@@ -1,6 +1,7 @@
 """`remind benchmark` and `remind results` as a user runs them."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -58,11 +59,29 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     assert remind(monkeypatch, "benchmark", *words) == 0
     assert set(json.loads(capsys.readouterr().out)["blocks"]) <= {"all", "< 9", "≥ 9", "unseen"}
 
+    words = ["--methods", "lightgbm", *SMALL[:4], "--num-boot", "20", "--json", *FAST[:2]]
+    assert remind(monkeypatch, "benchmark", cohort, *words, "--out", out) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert list(again["blocks"]) == list(shown["blocks"])  # the edges are those of the folder
+
     document = tmp_path / "results.md"
     words = ["--out", document, "--subject", "catboost", "--num-boot", "20"]
     assert remind(monkeypatch, "results", out, *words) == 0
     assert f"remind results {out} --subject catboost" in document.read_text()
     assert "## Where catboost does not lead" in document.read_text()
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_fitted(
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ["--methods", "lightgbm,xgboost,tabm", *SMALL, "--out", tmp_path / "b"]
+    assert remind(monkeypatch, "benchmark", cohort, *words) == 2
+    assert "pip install 'remind-med[benchmark]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 WRONG = [
