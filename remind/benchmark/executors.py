@@ -91,7 +91,7 @@ class Processes:
         key, process = self.running.pop(connection)
         try:
             outcome = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # it ended before its answer, or in the middle of it
             process.join()
             outcome = Outcome(error=f"its process died (exit status {process.exitcode})")
         connection.close()

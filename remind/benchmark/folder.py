@@ -3,7 +3,7 @@
     benchmark.toml                                     what it is
     trials/<contender>/<place>/<number>.json           a trial
     fits/<contender>/seed<s>-fold<f>-<hash>.parquet    predictions of a fit
-    fits/<contender>/seed<s>-fold<f>-<hash>.json       what it cost
+    fits/<contender>/seed<s>-fold<f>-<hash>.json       what it cost, and versions of packages
     predictions.parquet, results.md, .csv, .tex, .json, cost.csv, cd.svg    the report
 
 The hash is that of the settings after tuning.
@@ -29,6 +29,7 @@ from remind.training.run import versions
 
 FILE = "benchmark.toml"
 COST = ".json"
+VERSIONS = "versions"
 
 
 class BenchmarkFolder:
@@ -59,7 +60,7 @@ class BenchmarkFolder:
                 f"{self.path} is not empty and holds no benchmark: name another folder with --out"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        content = tomli_w.dumps({**config.to_dict(), "versions": versions()})
+        content = tomli_w.dumps({**config.to_dict(), VERSIONS: versions()})
         write_text(self.path / FILE, content)
         return config
 
@@ -74,7 +75,7 @@ class BenchmarkFolder:
             raise InputError(f"{self.path} is no folder of a benchmark: {what}")
         try:
             data = tomllib.loads((self.path / FILE).read_text(encoding="utf-8"))
-            data.pop("versions", None)
+            data.pop(VERSIONS, None)
             return config_from_dict(data)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{self.path / FILE} is damaged: {error}") from error
@@ -99,11 +100,11 @@ class BenchmarkFolder:
     def write_fit(self, file: Path, frame: pd.DataFrame, cost: dict[str, Any]) -> None:
         """Keep a fit; it is there once its predictions are."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file.with_suffix(COST), cost)
+        write_json(file.with_suffix(COST), {**cost, VERSIONS: versions()})
         write_predictions(frame, file)
 
     def read_fit(self, file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """Predictions and cost of a fit."""
+        """Predictions, and cost with the versions of packages."""
         return read_predictions(file), read_json(file.with_suffix(COST))
 
     def _is_empty(self) -> bool:

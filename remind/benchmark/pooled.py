@@ -18,6 +18,7 @@ from remind.benchmark import tables
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.report import (
     METRICS_SHOWN,
+    NUM_BOOT,
     Loaded,
     count_patients,
     find_contender,
@@ -64,6 +65,11 @@ class Part:
     measured: Measured
     subject: str
 
+    def seeds_with_subject(self, name: str) -> list[int]:
+        """The seeds that a contender and the subject have."""
+        seeds = self.loaded.seeds
+        return [seed for seed in seeds[name] if seed in seeds[self.subject]]
+
     def block(self, role: str) -> str:
         """The name that a block of `POOLED` has here."""
         names = size_blocks(self.loaded.config.edges)
@@ -75,7 +81,7 @@ def pool(
     *,
     subject: str = "default",
     metrics: Sequence[str] = METRICS_SHOWN,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
 ) -> dict[str, Any]:
     """Judge several folders together.
 
@@ -159,6 +165,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
         "cost": part.loaded.costs,
         "seeds_of": part.loaded.seeds,
         "incomplete": part.loaded.incomplete,
+        "versions_differ": part.loaded.versions,
     }
 
 
@@ -181,8 +188,9 @@ def _pooled(parts: Sequence[Part], metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "cohorts": [part.loaded.config.cohort.name for part in parts],
         "left_out": sorted(everyone - {*names, *(part.subject for part in parts)}),
+        "seeds": max(part.loaded.config.seeds for part in parts),
         "seeds_of": {
-            name: min((part.loaded.seeds[name] for part in parts), key=len) for name in names
+            name: min((part.seeds_with_subject(name) for part in parts), key=len) for name in names
         },
         "blocks": blocks,
     }
@@ -268,7 +276,7 @@ def _pooled_text(
         edges = f" ({' and '.join(names)} patients)" if role in ("rare", "common") else ""
         rows = []
         for name, values in block["contenders"].items():
-            row = [tables.with_seeds(name, pooled["seeds_of"])]
+            row = [tables.with_seeds(name, pooled["seeds_of"], pooled["seeds"])]
             for value in (values[metric] for metric in metrics):
                 row.append(tables.with_interval(value["difference"], value["ci"], sign=True))
                 row.append(tables.p_text(value["p_holm"]))
@@ -306,4 +314,6 @@ def _part_text(part: Mapping[str, Any]) -> list[str]:
     lines += ["### Cost\n", tables.cost_table(part["cost"]), tables.COST_NOTE]
     if part["incomplete"]:
         lines.append(tables.incomplete_text(part["incomplete"], part["seeds_of"]))
+    if part["versions_differ"]:
+        lines.append(tables.versions_text(part["versions_differ"]))
     return lines

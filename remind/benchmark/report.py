@@ -1,6 +1,6 @@
 """The report of a benchmark's folder: everything that is shown, and the files that show it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 from remind.benchmark import tables
 from remind.benchmark.config import BenchmarkConfig
 from remind.benchmark.fitting import COSTS
-from remind.benchmark.folder import BenchmarkFolder
+from remind.benchmark.folder import VERSIONS, BenchmarkFolder
 from remind.benchmark.ranks import draw, ranks
 from remind.benchmark.splits import block_of_size, size_blocks
 from remind.benchmark.statistics import (
@@ -30,6 +30,7 @@ from remind.evaluation.predictions import PROB, write_whole
 from remind.training.files import write_json, write_text
 
 METRICS_SHOWN = ("auroc", "log_loss")
+NUM_BOOT = 1000
 PREDICTIONS = "predictions.parquet"
 RESULTS = "results"
 PICTURE = "cd.svg"
@@ -62,6 +63,7 @@ class Loaded:
         costs: mean over their fits, and what the search took.
         params: what the search of each found, by place.
         incomplete: contenders that have not all folds of all seeds -> [fits there, fits needed].
+        versions: package -> those that fits were made with, of packages with more than one.
     """
 
     config: BenchmarkConfig
@@ -69,6 +71,7 @@ class Loaded:
     costs: dict[str, dict[str, float | None]]
     params: dict[str, dict[str, Any]]
     incomplete: dict[str, list[int]]
+    versions: dict[str, list[str]]
 
     @property
     def seeds(self) -> dict[str, list[int]]:
@@ -96,7 +99,8 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
     config = folder.config()
     config = config if edges is None else replace(config, edges=edges)
     work = Work(config, list(config.contenders), folder)
-    loaded = Loaded(config=config, frames={}, costs={}, params={}, incomplete={})
+    loaded = Loaded(config=config, frames={}, costs={}, params={}, incomplete={}, versions={})
+    seen: dict[str, set[str]] = defaultdict(set)
     for name in config.contenders:
         files = {place: work.file(name, place) for place in places(config)}
         kept = {place: file for place, file in files.items() if file and file.is_file()}
@@ -110,6 +114,8 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
         ]
         if not read:
             continue
+        for package, version in (v for _, cost in read for v in cost.get(VERSIONS, {}).items()):
+            seen[package].add(version)
         frame = pd.concat([frame for frame, _ in read], ignore_index=True)
         block = block_of_size(frame["size"].to_numpy(), config.edges)
         loaded.frames[name] = frame.assign(block=block)
@@ -122,6 +128,7 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
         }
         if trials:
             loaded.params[name] = {place.part: dict(s.params or {}) for place, s in own.items()}
+    loaded.versions.update({name: sorted(found) for name, found in seen.items() if len(found) > 1})
     return loaded
 
 
@@ -131,7 +138,7 @@ def make_report(
     reference: str | None = None,
     metrics: Sequence[str] = METRICS_SHOWN,
     edges: tuple[int, ...] | None = None,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
 ) -> dict[str, Any]:
     """Judge what a folder holds and write the report's files into it.
 
@@ -168,6 +175,7 @@ def make_report(
         "seeds_of": loaded.seeds,
         "found": loaded.params,
         "incomplete": loaded.incomplete,
+        "versions_differ": loaded.versions,
     }
     if not loaded.frames:
         return result

@@ -16,7 +16,7 @@ from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.splits import SplitPlan, make_plan
 from remind.benchmark.statistics import TEST
 from remind.benchmark.tuning import Trial, propose
-from remind.benchmark.work import Key, Place, Work
+from remind.benchmark.work import Key, Work
 from remind.cohort import Cohort
 from remind.evaluation.metrics import log_loss
 from remind.evaluation.predictions import label_of, prob_of
@@ -88,7 +88,9 @@ def run_benchmark(
     before = folder.config().edges if folder.is_benchmark else EDGES
     edges = before if request.edges is None else request.edges
     asked = _config(source, cohort, contenders, plan, request, edges)
-    folds = {0: _splits(plan, cohort, request.folds, 0)}  # refused before anything is written
+    folds = {  # refused before anything is written
+        seed: _splits(plan, cohort, request.folds, seed) for seed in range(request.seeds)
+    }
     blind = [contender.name for contender in contenders if not contender.objective]
     if request.objectives is not None and blind:
         tell(f"{', '.join(blind)}: takes no objective, and so takes part once")
@@ -172,16 +174,9 @@ class _Runner:
             name=key.name,
             settings=settings,
             params=params,
-            split=self._split(key.place),
+            split=self.splits[key.place.seed][key.place.fold],
             plan=plan,
         )
-
-    def _split(self, place: Place) -> np.ndarray:
-        """The split of each patient in a fold; the folds of a seed are dealt once."""
-        if place.seed not in self.splits:
-            num = self.work.config.folds
-            self.splits[place.seed] = _splits(self.plan, self.cohort, num, place.seed)
-        return self.splits[place.seed][place.fold]
 
     def _keep(self, key: Key, value: Trial | Fitted) -> str:
         """Keep what came, and say what it is."""

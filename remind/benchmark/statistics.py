@@ -95,11 +95,13 @@ class BySeed:
         metric: its name.
         points: seed -> the metric; None if it is undefined.
         values: seed -> the same in each resample (R,); empty with too few persons.
+        persons: seed -> codes of the persons in the block.
     """
 
     metric: str
     points: dict[int, float | None]
     values: dict[int, np.ndarray]
+    persons: dict[int, np.ndarray]
 
     def mean(self) -> Replicates:
         """Over its seeds."""
@@ -118,7 +120,8 @@ class BySeed:
         self, points: Mapping[int, float | None], values: Mapping[int, np.ndarray]
     ) -> Replicates:
         point = mean_if_all(list(points.values())) if points else None
-        if point is None or not values:
+        persons = {person for seed in values for person in self.persons[seed].tolist()}
+        if point is None or len(persons) < MIN_PERSONS:
             return Replicates(point=point, value_R=None)
         value_R = np.mean(list(values.values()), axis=0)
         return Replicates(point=point, value_R=centered(self.metric, value_R, point))
@@ -273,13 +276,16 @@ def _measure_block(
         for value, at in at_of.items()
         if value in panel.seeds[name]
     }
-    value_R = _resampled(panel.person_N[rows], label_n, probs, at_of, list(points), num_boot, seed)
+    code_n, _ = person_codes(panel.person_N[rows])
+    persons = {value: np.unique(code_n[at]) for value, at in at_of.items()}
+    value_R = _resampled(code_n, label_n, probs, at_of, list(points), num_boot, seed)
     return {
         metric: {
             name: BySeed(
                 metric=metric,
                 points={v: points[m, n, v] for m, n, v in points if (m, n) == (metric, name)},
                 values={v: value_R[m, n, v] for m, n, v in value_R if (m, n) == (metric, name)},
+                persons=persons,
             )
             for name in probs
         }
@@ -288,7 +294,7 @@ def _measure_block(
 
 
 def _resampled(
-    person_n: np.ndarray,
+    code_n: np.ndarray,
     label_n: np.ndarray,
     probs: Mapping[str, np.ndarray],
     at_of: Mapping[int, np.ndarray],
@@ -297,7 +303,7 @@ def _resampled(
     seed: int,
 ) -> dict[tuple[str, str, int], np.ndarray]:
     """(metric, contender, seed) -> the metric in each resample (R,)."""
-    code_n, num_persons = person_codes(person_n)
+    num_persons = int(code_n.max()) + 1
     if num_persons < MIN_PERSONS:
         return {}
     chunks: dict[tuple[str, str, int], list[np.ndarray]] = {key: [] for key in wanted}

@@ -42,6 +42,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     if result["incomplete"]:
         told = incomplete_text(result["incomplete"], result["seeds_of"])
         parts += ["## Not complete\n", told]
+    if result["versions_differ"]:
+        parts.append(versions_text(result["versions_differ"]))
     return "\n".join(parts)
 
 
@@ -75,7 +77,7 @@ def block_table(result: Mapping[str, Any], contenders: Mapping[str, Any]) -> str
         header += [f"{title(metric)} − {reference} [95%]", "p (Holm)"]
     rows = []
     for name, values in contenders.items():
-        row = [with_seeds(name, result["seeds_of"])]
+        row = [with_seeds(name, result["seeds_of"], result["seeds"])]
         row += [with_interval(values[m]["mean"], values[m]["ci"]) for m in metrics]
         for metric in metrics:
             value = values[metric]
@@ -134,12 +136,12 @@ def latex(result: Mapping[str, Any]) -> str:
     ]
     for block, of_block in result["blocks"].items():
         contenders = of_block["contenders"]
-        best = {m: _best(contenders, m) for m in metrics}
+        best = {m: _best(contenders, m, result["seeds_of"]) for m in metrics}
         width = 1 + 2 * len(metrics)
         words = f"{_tex(block_title(block))} ($n = {of_block['n']}$)"
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{words}}} \\"]
         for name, values in contenders.items():
-            cells = [_tex(with_seeds(name, result["seeds_of"]))]
+            cells = [_tex(with_seeds(name, result["seeds_of"], result["seeds"]))]
             for metric in metrics:
                 value = values[metric]
                 mean = _tex(with_interval(value["mean"], value["ci"]))
@@ -189,10 +191,18 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def with_seeds(name: str, seeds_of: Mapping[str, Sequence[int]]) -> str:
-    """A contender, and how many seeds it has if others have more."""
+def versions_text(versions: Mapping[str, Sequence[str]]) -> str:
+    """A line per package of which fits were made with several versions."""
+    return "".join(
+        f"{package}: fits of several versions, {', '.join(found)}\n"
+        for package, found in versions.items()
+    )
+
+
+def with_seeds(name: str, seeds_of: Mapping[str, Sequence[int]], num_all: int) -> str:
+    """A contender, and how many seeds its figures are of if that is not all."""
     num = len(seeds_of[name])
-    return name if num == max(map(len, seeds_of.values())) else f"{name} ({_seeds(num)})"
+    return name if num == num_all else f"{name} ({_seeds(num)})"
 
 
 def incomplete_text(
@@ -238,9 +248,16 @@ def _ranks(result: Mapping[str, Any]) -> str:
     )
 
 
-def _best(contenders: Mapping[str, Any], metric: str) -> set[str]:
-    """The contenders with the best mean as it is shown."""
-    means = {name: values[metric]["mean"] for name, values in contenders.items()}
+def _best(
+    contenders: Mapping[str, Any], metric: str, seeds_of: Mapping[str, Sequence[int]]
+) -> set[str]:
+    """The contenders with the best mean as it is shown, among those with the most seeds."""
+    most = max(len(seeds_of[name]) for name in contenders)
+    means = {
+        name: values[metric]["mean"]
+        for name, values in contenders.items()
+        if len(seeds_of[name]) == most
+    }
     defined = {name: value for name, value in means.items() if value is not None}
     top = max(defined.values(), key=lambda v: v if is_better(metric, 1.0) else -v, default=None)
     return {name for name, value in defined.items() if figure(value) == figure(top)}

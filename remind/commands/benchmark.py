@@ -9,7 +9,7 @@ from remind.benchmark.config import command
 from remind.benchmark.contenders import chosen, make_contenders
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.ranks import MIN_RANKED, require_pictures
-from remind.benchmark.report import find_contender, make_report
+from remind.benchmark.report import METRICS_SHOWN, NUM_BOOT, find_contender, make_report
 from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, run_benchmark
 from remind.benchmark.splits import parse_edges
 from remind.errors import InputError
@@ -132,6 +132,8 @@ def write_results(
     result = pooled.pool(folders, subject=subject, metrics=names, num_boot=num_boot)
     words = ["results", *map(str, folders)]
     words += [] if subject == "default" else ["--subject", subject]
+    words += [] if tuple(names) == METRICS_SHOWN else ["--metrics", ",".join(names)]
+    words += [] if num_boot == NUM_BOOT else ["--num-boot", str(num_boot)]
     line = command([*words, "--out", str(out)])
     write_text(out, pooled.markdown(result, line))
     return result

@@ -74,9 +74,9 @@ def interval(value_R: np.ndarray, level: float) -> list[float] | None:
 
 def centered(name: str, value_R: np.ndarray, point: float | None) -> np.ndarray:
     """Return the resamples, those of a metric in `BIASED` shifted to have `point` as their mean."""
-    if name not in BIASED or point is None:
+    if name not in BIASED or point is None or np.isnan(value_R).all():
         return value_R
-    return value_R - (value_R.mean() - point)
+    return value_R - (np.nanmean(value_R) - point)
 
 
 def enough_defined(value_R: np.ndarray) -> bool:

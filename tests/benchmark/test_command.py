@@ -67,7 +67,8 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     document = tmp_path / "results.md"
     words = ["--out", document, "--subject", "catboost", "--num-boot", "20"]
     assert remind(monkeypatch, "results", out, *words) == 0
-    assert f"remind results {out} --subject catboost" in document.read_text()
+    line = f"`remind results {out} --subject catboost --num-boot 20 --out {document}`"
+    assert line in document.read_text()
     assert "## Where catboost does not lead" in document.read_text()
 
 

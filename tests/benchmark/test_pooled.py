@@ -114,6 +114,17 @@ def test_one_cohort_pooled_is_the_comparison(
     assert shown["ci"] == pytest.approx(of_all["ci"])
 
 
+def test_a_subject_with_fewer_seeds_is_told_in_every_row(
+    frames: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    some = {**frames, "default+erm": frames["default+erm"].query("seed == 0")}
+    path = write(tmp_path / "a", some, name="a", split="combinations")
+    text = pooled.markdown(pooled.pool([path], num_boot=50), "x")
+    assert "| lightgbm (1 seed) | +" in text or "| lightgbm (1 seed) | -" in text
+    assert "| tabm (1 seed) |" in text
+    assert "default+erm: shown with 1 seed, 2 of 4 fits are there" in text
+
+
 def test_losses_are_found_and_named_with_their_command(
     frames: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:

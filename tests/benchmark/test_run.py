@@ -1,6 +1,7 @@
 """A benchmark is fair, resumable to the bit, and refuses what it cannot be."""
 
 import json
+import platform
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from remind.benchmark import folder
 from remind.benchmark.contenders import make_contenders
 from remind.benchmark.fitting import Fitted, Task, perform
 from remind.benchmark.report import make_report
@@ -160,6 +162,7 @@ def test_more_methods_objectives_and_seeds_extend_a_benchmark(
     run_benchmark(cohort, request(("lightgbm",), seeds=3), tmp_path, inline(2))
     third = make_report(tmp_path, reference="lightgbm", num_boot=10)
     assert third["incomplete"] == {"transformer+erm": [4, 6], "transformer+reweight": [4, 6]}
+    assert r"\textbf{transformer" not in (tmp_path / "results.tex").read_text()
     assert third["ranks"]["num_folds"] == second["ranks"]["num_folds"] == 4
     for name in ("transformer+erm", "lightgbm"):  # means of others do not change those of its own
         mean = [r["blocks"]["all"]["contenders"][name]["log_loss"]["mean"] for r in (second, third)]
@@ -167,6 +170,32 @@ def test_more_methods_objectives_and_seeds_extend_a_benchmark(
     text = (tmp_path / "results.md").read_text()
     assert "| transformer+erm (2 seeds) |" in text
     assert "transformer+erm: shown with 2 seeds, 4 of 6 fits are there" in text
+
+
+def test_a_seed_that_cannot_be_split_is_refused_before_anything_is_written(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folds(plan: SplitPlan, cohort: Cohort, num: int, seed: int) -> list[Cohort]:
+        if seed == 2:
+            raise InputError("too few of seed 2")
+        return cross_validation(cohort, num, seed)
+
+    monkeypatch.setattr(SplitPlan, "folds", folds)
+    with pytest.raises(InputError, match="too few of seed 2"):
+        run_benchmark(cohort, request(("lightgbm",), seeds=3), tmp_path / "b", inline(0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_fits_of_several_versions_are_told(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_benchmark(cohort, request(("lightgbm",)), tmp_path, inline())
+    assert make_report(tmp_path, num_boot=10)["versions_differ"] == {}
+    monkeypatch.setattr(folder, "versions", lambda: {"python": "3.99"})
+    run_benchmark(cohort, request(("lightgbm",), seeds=2), tmp_path, inline())
+    result = make_report(tmp_path, num_boot=10)
+    assert result["versions_differ"] == {"python": [platform.python_version(), "3.99"]}
+    assert "python: fits of several versions" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,17 @@ def test_a_contender_with_fewer_seeds_is_compared_on_those_that_both_have() -> N
     assert shown["some"]["all"]["a"] == shown["all"]["all"]["a"]
 
 
+def test_few_persons_have_no_interval_whatever_seeds_others_have() -> None:
+    few = FRAMES["b"].query("seed == 0 and person < 9")
+    everyone = FRAMES["a"].query("seed == 1 or person < 9")
+    value = figures(
+        measure(make_panel({"a": everyone, "b": few}, []), ("auroc",), num_boot=10, seed=0), "a"
+    )["all"]
+    assert value["a"]["auroc"]["ci"] is not None
+    assert value["b"]["auroc"]["difference"] is not None
+    assert value["b"]["auroc"]["ci"] is value["b"]["auroc"]["difference_ci"] is None
+
+
 def test_too_few_persons_have_figures_but_no_interval() -> None:
     frames = {name: frame[frame["person"] < 9] for name, frame in FRAMES.items()}
     shown = figures(measure(make_panel(frames, []), ("auroc",), num_boot=10, seed=0), "a")

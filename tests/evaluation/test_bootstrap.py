@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from remind.evaluation import intervals, measure
-from remind.evaluation.bootstrap import interval, person_codes, resamples
+from remind.evaluation.bootstrap import centered, interval, person_codes, resamples
 from remind.evaluation.predictions import label_of, prob_of
 
 
@@ -86,6 +86,7 @@ def test_a_metric_that_most_resamples_leave_undefined_has_no_interval(make):
 
 def test_percentiles_are_over_the_defined_resamples():
     value_R = np.r_[np.arange(101.0), [np.nan] * 5]
+    assert np.nanmean(centered("ece", value_R, 7.0)) == pytest.approx(7.0)
     assert interval(value_R, level=0.9) == pytest.approx([5, 95])
     assert interval(np.r_[value_R, np.nan], level=0.9) is None
 
