@@ -77,7 +77,7 @@ TRANSFORMER = NeuralMethod(
         blocks=2,
         activation="gelu",
     ),
-    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean"),
+    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean", ema=0.99),
     space={**NEURAL, "width": Choice((64, 96, 192)), "blocks": Choice((1, 2, 3))},
 )
 """The plain neural baseline: a masked transformer, blind to groups."""

@@ -128,7 +128,7 @@ SHASPEC = NeuralMethod(
     name="shaspec",
     build=ShaSpec,
     model_config=ShaSpecConfig(),
-    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean"),
+    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean", ema=0.99),
     space={
         **NEURAL,
         "hidden": Choice((128, 256, 512)),
