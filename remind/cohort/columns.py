@@ -24,10 +24,13 @@ pc: Any = pyarrow.compute  # its functions are made at import time, unknown to t
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity|nan)$"
 INTEGER_ID = r"^(0|-?[1-9]\d{0,17})$"
 MOSTLY_NUMBERS = "most of its values are numbers (if they are categories, use words for all)"
-NOT_CATEGORIES = {
-    r"^\d{4}-\d{2}-\d{2}([ T].*)?$": "dates; give a number instead, such as hours since admission",
-    r"^[+-]?\d+,\d+$": "numbers with a decimal comma; write them with a point",
-}
+ELSE_NUMBERS = "its values are otherwise numbers (if they are categories, use words for all)"
+MISSING_MARKS = (".", "-", "?", "N/A", "n/a", "#N/A", "None", "none")
+DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
+NOT_CATEGORIES = (  # what all values look like, what one does at least, and what they are
+    (DATE, DATE, "dates; give a number instead, such as hours since admission"),
+    (r"^[+-]?\d+(,\d+)?$", ",", "numbers with a decimal comma; write them with a point"),
+)
 
 
 def read_feature(table: Table, name: str, expected: ColumnKind | None = None) -> pd.Series:
@@ -62,6 +65,8 @@ def read_ids(table: Table, name: str, what: str) -> np.ndarray:
     kind = column.type
     if pa.types.is_integer(kind):
         return column.to_numpy()
+    if _is_uuid(kind):
+        return np.array([str(value) for value in column.to_pylist()], dtype=object)
     if pa.types.is_floating(kind):
         values_N = column.to_numpy()
         return (
@@ -69,11 +74,13 @@ def read_ids(table: Table, name: str, what: str) -> np.ndarray:
             if (values_N == np.round(values_N)).all()
             else values_N.astype(str).astype(object)
         )
-    text = (
-        clean_text(column)
-        if is_text(kind) or pa.types.is_dictionary(kind)
-        else pc.cast(column, pa.large_string())
-    )
+    try:
+        text = clean_text(column) if is_text(kind) else pc.cast(column, pa.large_string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # bytes that are no text
+        raise InputError(
+            f'{table.source}: the {what} "{name}" holds values of type {kind}, '
+            "expected text or whole numbers: write them as text"
+        ) from error
     if table.untyped and pc.all(pc.match_substring_regex(text, INTEGER_ID)).as_py():
         return pc.cast(text, pa.int64()).to_numpy()
     return text.to_numpy(zero_copy_only=False).astype(object)
@@ -161,14 +168,11 @@ def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKin
     if num_values and num_bad == 0:
         return "numeric"
     if 2 * num_bad < num_values:
-        _refuse_text(
-            table,
-            name,
-            text,
-            is_bad_N,
-            MOSTLY_NUMBERS,
-        )
-    _refuse_lookalikes(table, name, text)
+        _refuse_text(table, name, text, is_bad_N, MOSTLY_NUMBERS)
+    if num_bad < num_values and int(is_missing_mark(text).sum()) == num_bad:
+        _refuse_text(table, name, text, is_bad_N, ELSE_NUMBERS)
+    if reason := lookalike(text):
+        raise InputError(f'{table.source}: column "{name}" holds {reason}')
     return "categorical"
 
 
@@ -203,7 +207,7 @@ def _categories(column: pa.ChunkedArray) -> pd.Categorical:
     chunk = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     codes_N = pc.fill_null(chunk.indices, -1).to_numpy()
     values = chunk.dictionary.to_numpy(zero_copy_only=False).astype(object)
-    order = np.argsort(values.astype(str), kind="stable")
+    order = np.argsort(values, kind="stable")
     rank = np.append(np.argsort(order), -1)  # code -1 (missing) stays -1
     return pd.Categorical.from_codes(
         rank[codes_N], categories=pd.Index(values[order], dtype=object)
@@ -212,6 +216,8 @@ def _categories(column: pa.ChunkedArray) -> pd.Categorical:
 
 def text_of_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The text of numbers by `number_text`, null where missing."""
+    if pa.types.is_integer(column.type):
+        return pc.cast(column, pa.large_string())
     values_N = pc.cast(column, pa.float64(), safe=False).to_numpy()
     numbers, position_N = np.unique(values_N, return_inverse=True)
     texts = np.array(
@@ -232,6 +238,25 @@ def is_text(kind: pa.DataType) -> bool:
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
     return is_string or pa.types.is_dictionary(kind)
+
+
+def is_missing_mark(text: pa.ChunkedArray) -> np.ndarray:
+    """Whether clean text is a sign that people write where they have no value, bool (N,)."""
+    return pc.is_in(text, pa.array(MISSING_MARKS, pa.large_string())).to_numpy()
+
+
+def lookalike(text: pa.ChunkedArray) -> str | None:
+    """What clean text holds if it only looks like categories, but for signs of no value."""
+    values = text.filter(pa.array(text.is_valid().to_numpy() & ~is_missing_mark(text)))
+    if len(values) == 0:
+        return None
+    for every, some, reason in NOT_CATEGORIES:
+        if (
+            pc.all(pc.match_substring_regex(values, every)).as_py()
+            and pc.any(pc.match_substring_regex(values, some)).as_py()
+        ):
+            return reason
+    return None
 
 
 def missing_values(column: pa.ChunkedArray) -> np.ndarray:
@@ -270,14 +295,6 @@ def _refuse_text(
     )
 
 
-def _refuse_lookalikes(table: Table, name: str, text: pa.ChunkedArray) -> None:
-    if text.null_count == len(text):
-        return
-    for pattern, reason in NOT_CATEGORIES.items():
-        if pc.all(pc.match_substring_regex(text, pattern)).as_py():
-            raise InputError(f'{table.source}: column "{name}" holds {reason}')
-
-
 def refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:
     """Raise an InputError for dates and for nested values."""
     kind = column.type
@@ -286,8 +303,21 @@ def refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:
             f'{table.source}: column "{name}" holds dates or times; '
             "give a number instead, such as hours since admission"
         )
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if pa.types.is_nested(kind) or _is_binary(kind) or _is_uuid(kind):
         raise InputError(
             f'{table.source}: column "{name}" holds values of type {kind}, '
             'expected numbers or text; a list of numbers is a modality of kind "vector"'
         )
+
+
+def _is_uuid(kind: pa.DataType) -> bool:
+    return getattr(kind, "extension_name", None) == "arrow.uuid"
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )

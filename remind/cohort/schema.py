@@ -111,7 +111,7 @@ def load_spec(path: str | Path) -> CohortSpec:
     file = Path(path)
     file = file / FILE_NAME if file.is_dir() else file
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             f"{file} does not exist: give a {FILE_NAME} or the folder that holds one"

@@ -115,11 +115,11 @@ def encode_summary(
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for chunk in chunks(len(present_NM), CHUNK):
         x_N = {
-            name: part.x_NF[:, f]
+            (int(m), name): part.x_NF[:, f]
             for part in _parts(schemas, raws, np.arange(chunk.start, chunk.stop))
-            for f, name in enumerate(part.names)
+            for f, (m, name) in enumerate(zip(part.modality_F, part.names, strict=True))
         }
-        cells = [_encode(column, x_N[column.name]) for column in schema.columns]
+        cells = [_encode(column, x_N[column.modality, column.name]) for column in schema.columns]
         row_NC = np.stack([row_N for row_N, _ in cells], axis=1)
         frac_NC = np.stack([frac_N for _, frac_N in cells], axis=1)
         is_usual_NC = (row_NC == usual_C) & (frac_NC == 0)

@@ -9,7 +9,7 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 from remind.errors import InputError, did_you_mean
+
+pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
 
 # How R, pandas, numpy and SQL clients write "no value" into a CSV cell, next to the empty cell.
 MISSING_TEXT = ("", "NA", "NaN", "nan", "<NA>", "NULL", "null")
@@ -82,6 +85,19 @@ def source_name(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
+def matching(pattern: str, root: Path) -> list[Path]:
+    """The path, if something is there, or else what the glob matches, sorted by name.
+
+    Args:
+        pattern: a path or a glob.
+        root: where a relative one starts; signs of a glob in its own name mean nothing.
+    """
+    path = root / pattern
+    if path.exists():
+        return [path]
+    return [root / name for name in sorted(glob.glob(pattern, root_dir=root, recursive=True))]
+
+
 def find_files(pattern: str, root: Path) -> list[Path]:
     """The files of a path or glob, sorted by name; relative ones start at `root`.
 
@@ -89,13 +105,12 @@ def find_files(pattern: str, root: Path) -> list[Path]:
         InputError: nothing is there, or a file is not CSV, CSV.gz or Parquet.
     """
     path = root / pattern
-    is_glob = any(sign in pattern for sign in "*?[") and not path.exists()
-    files = (
-        [Path(name) for name in sorted(glob.glob(str(path), recursive=True))] if is_glob else [path]
-    )
+    files = matching(pattern, root)
+    if not files and not any(sign in pattern for sign in "*?["):
+        files = [path]  # reading it says what is wrong
     if not files:
         raise InputError(f"no file matches {path}: check the path or the pattern")
-    suffixes = {_suffix(file) for file in files}
+    suffixes = {suffix_of(file) for file in files}
     if len(suffixes) > 1:
         raise InputError(
             f"{path} mixes {' and '.join(sorted(suffixes))} files: use one format for all shards"
@@ -131,21 +146,33 @@ def require_columns(
 
 
 def read_columns(
-    files: Sequence[Path], columns: Sequence[str], folder: Path, *, may_be_empty: bool = False
+    files: Sequence[Path],
+    columns: Sequence[str],
+    folder: Path,
+    names: Collection[str] = (),
+    *,
+    may_be_empty: bool = False,
 ) -> Table:
     """Read some columns of the files, one after the other.
+
+    Args:
+        files: of the table.
+        columns: to read.
+        folder: where relative paths inside cells start.
+        names: columns whose cells are names ("NA" is sodium): only an empty one is missing.
+        may_be_empty: whether the table may have no row.
 
     Raises:
         InputError: a file cannot be read, its columns do not fit together, or there is no row
             though it may not be empty.
     """
-    is_parquet = _suffix(files[0]) == ".parquet"
+    is_parquet = suffix_of(files[0]) == ".parquet"
     untyped = frozenset(() if is_parquet else columns)
     columns = list(dict.fromkeys(columns))
     if is_parquet and (found := _big(files, columns)):
         shards, data = found, LazyColumns(files=tuple(files), num_rows=sum(n for _, n in found))
     else:
-        parts = [(str(file), _read(file, columns)) for file in files]
+        parts = [(str(file), _read(file, columns, names)) for file in files]
         shards = tuple((name, part.num_rows) for name, part in parts)
         data = _joined(parts)
     table = Table(data=data, shards=shards, untyped=untyped, folder=folder)
@@ -161,7 +188,8 @@ def _big(files: Sequence[Path], columns: Sequence[str]) -> tuple[tuple[str, int]
         shards.append((str(file), metadata.num_rows))
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             for column in map(group.column, range(group.num_columns)):
-                if column.path_in_schema.split(".")[0] in columns:
+                path = column.path_in_schema
+                if any(path == name or path.startswith(f"{name}.") for name in columns):
                     num_bytes += max(column.total_uncompressed_size, 4 * group.num_rows)
     return tuple(shards) if num_bytes > LAZY_BYTES else ()
 
@@ -186,7 +214,7 @@ def table_from_frame(frame: Any, columns: Sequence[str], folder: Path) -> Table:
     positions = {str(name): position for position, name in enumerate(frame.columns)}
     arrays = {name: _array(frame.iloc[:, positions[name]]) for name in columns}
     untyped = frozenset(name for name, (_, is_mixed) in arrays.items() if is_mixed)
-    data = pa.table({name: array for name, (array, _) in arrays.items()})
+    data = _wide(pa.table({name: array for name, (array, _) in arrays.items()}))
     return _not_empty(Table(data=data, shards=shards, untyped=untyped, folder=folder))
 
 
@@ -218,7 +246,12 @@ def _not_empty(table: Table) -> Table:
     return table
 
 
-def _suffix(file: Path) -> str:
+def suffix_of(file: Path) -> str:
+    """The suffix of a table, one of `SUFFIXES`.
+
+    Raises:
+        InputError: it has another one.
+    """
     for suffix in SUFFIXES:
         if file.name.lower().endswith(suffix):
             return suffix
@@ -230,7 +263,7 @@ def _suffix(file: Path) -> str:
 
 def _header(file: Path) -> list[str]:
     with _reading(file):
-        if _suffix(file) == ".parquet":
+        if suffix_of(file) == ".parquet":
             names = list(pyarrow.parquet.read_schema(file).names)
         else:
             names = _csv_header(file)
@@ -259,26 +292,51 @@ def _no_duplicate(names: Sequence[str], source: str) -> None:
         seen.add(name)
 
 
-def _read(file: Path, columns: list[str]) -> pa.Table:
+def _read(file: Path, columns: list[str], names: Collection[str] = ()) -> pa.Table:
     with _reading(file):
-        if _suffix(file) == ".parquet":
-            return pyarrow.parquet.ParquetFile(file).read(columns=columns).select(columns)
+        if suffix_of(file) == ".parquet":
+            return _wide(pyarrow.parquet.ParquetFile(file).read(columns=columns).select(columns))
         with _open(file) as raw:
-            return pyarrow.csv.read_csv(
+            table = pyarrow.csv.read_csv(
                 raw,
                 read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
                 parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
                     include_columns=columns,
                     column_types=dict.fromkeys(columns, pa.string()),
-                    null_values=list(MISSING_TEXT),
+                    null_values=[""] if names else list(MISSING_TEXT),
                     strings_can_be_null=True,
                 ),
             )
+        return _wide(_without_missing_text(table, names) if names else table)
+
+
+def _without_missing_text(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """Null in place of `MISSING_TEXT`, but in columns of names."""
+    missing = pa.array(MISSING_TEXT, pa.string())
+    for c, name in enumerate(table.column_names):
+        if name not in names:
+            column = table.column(c)
+            value = pc.if_else(pc.is_in(column, missing), pa.scalar(None, pa.string()), column)
+            table = table.set_column(c, name, value)
+    return table
+
+
+def _wide(table: pa.Table) -> pa.Table:
+    """Text with 64-bit offsets, since rows are taken and joined, and 2 GiB of it may come."""
+    for c, field in enumerate(table.schema):
+        kind = None
+        if pa.types.is_string(field.type):
+            kind = pa.large_string()
+        elif pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+            kind = pa.list_(pa.large_string())
+        if kind is not None:
+            table = table.set_column(c, field.name, table.column(c).cast(kind))
+    return table
 
 
 def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file, "rb") if _suffix(file) == ".csv.gz" else file.open("rb")  # type: ignore[return-value]
+    return gzip.open(file, "rb") if suffix_of(file) == ".csv.gz" else file.open("rb")  # type: ignore[return-value]
 
 
 @contextmanager

@@ -342,7 +342,8 @@ def test_the_flat_table_says_which_of_the_telling_words_are_there(tmp_path: Path
     table.to_csv(folder / "p.csv", index=False)
     cohort = read_cohort(folder)
     flat = flat_table(Encoding.fit(cohort, cohort.rows("train")), cohort)
-    assert flat.names == ["hr", "note_notes", "note_words", "note_denies", "note_has"]
+    counts = ["note_number of notes", "note_number of words"]
+    assert flat.names == ["hr", *counts, "note_denies", "note_has"]
     np.testing.assert_array_equal(
         flat.x_NF[32:, 1:], [[1, 3, 0, 1], [np.nan] * 4, [1, 3, 1, 0], [1, 1, 0, 0]]
     )

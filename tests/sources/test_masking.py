@@ -397,6 +397,26 @@ def test_long_tables_of_one_form_are_joined_as_shards(tmp_path: Path) -> None:
     ]
 
 
+def test_shards_elsewhere_are_all_kept_whatever_is_before_their_suffix(tmp_path: Path) -> None:
+    root = small(tmp_path / "root")
+    (root / "codes.csv.gz").unlink()
+    (tmp_path / "else").mkdir()
+    for shard in range(2):
+        number = np.arange(100 * shard, 100 * (shard + 1))
+        rows = pd.DataFrame({"id": number, "code": "c", "time": 1.0})
+        rows.to_csv(tmp_path / "else" / f"codes.202{shard}.csv", index=False)
+    content = (root / "cohort.toml").read_text().split("[modalities.late]")[0]
+    content = content.replace('"codes.csv.gz"', f'"{tmp_path.as_posix()}/else/codes.*.csv"')
+    (root / "cohort.toml").write_text(content, encoding="utf-8-sig")
+    mask = {"patients": "any", "combinations": {"b": 0.5}}
+    prepare("cohort", tmp_path / "out", root=root, mask=mask_from_dict(mask))
+    cohort = read_cohort(tmp_path / "out")
+    assert cohort.spec.modalities["early"].table == "early/*.csv"
+    is_early_N = cohort.present_NM[:, cohort.spec.modality_names.index("early")]
+    assert 30 < is_early_N[:100].sum() < 70
+    assert 30 < is_early_N[100:].sum() < 70
+
+
 def test_missingness_by_severity_goes_by_the_column_and_the_built_in_cohort_can_be_masked(
     tmp_path: Path,
 ) -> None:

@@ -126,12 +126,14 @@ def _from_lists(
     """Rows of the codes in lists, place of each among names in normal form, and these."""
     column = reading.table.data[name].combine_chunks()
     kind = column.type
-    if is_text(kind) or pa.types.is_null(kind):
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        cells = column
+    elif column.null_count == len(column):
+        cells = pa.nulls(len(column), pa.list_(pa.large_string()))
+    elif is_text(kind):
         text = pa.chunked_array([column])
         cells = clean_text(text).combine_chunks()
         cells = pc.split_pattern(cells, SEPARATOR)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        cells = column
     else:
         raise InputError(
             f'{reading.table.source}: column "{name}" holds {kind}, expected lists of codes, '

@@ -2,7 +2,7 @@
 
 # N patients, V rows of a long table
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ from remind.cohort.tables import (
     Table,
     column_names,
     find_files,
+    matching,
     read_columns,
     require_columns,
     source_name,
@@ -75,7 +76,11 @@ class LongTable:
 
 
 def read_long(
-    reading: Reading, file: str, id_column: str, columns: Sequence[str]
+    reading: Reading,
+    file: str,
+    id_column: str,
+    columns: Sequence[str],
+    names: Collection[str] = (),
 ) -> LongTable | None:
     """Read a long table that lies beside the cohort's table.
 
@@ -84,6 +89,7 @@ def read_long(
         file: a path or glob, relative to the folder of the cohort.
         id_column: the patient of each row.
         columns: the others to read, all of which must be there.
+        names: those whose cells are names, of which only an empty one is missing.
 
     Returns:
         None if a table to predict has no such file beside it: the modality is unobserved.
@@ -92,16 +98,13 @@ def read_long(
         InputError: it cannot be read, lacks a column or an id, or has no row of any patient.
     """
     folder = reading.table.folder
-    is_glob = any(sign in file for sign in "*?[")
-    is_there = any(folder.glob(file)) if is_glob else (folder / file).exists()
-    if not reading.is_training and not is_there:
+    if not reading.is_training and not matching(file, folder):
         return None
     files = find_files(file, folder)
-    names = column_names(files)
-    asked_by = f"[modalities.{reading.modality}]"
-    require_columns(names, [id_column, *columns], source_name([str(f) for f in files]), asked_by)
-    may_be_empty = not reading.is_training
-    table = read_columns(files, [id_column, *columns], folder, may_be_empty=may_be_empty)
+    source = source_name([str(path) for path in files])
+    wanted = [id_column, *columns]
+    require_columns(column_names(files), wanted, source, f"[modalities.{reading.modality}]")
+    table = read_columns(files, wanted, folder, names, may_be_empty=not reading.is_training)
     patient_V = _rows_of(read_ids(table, id_column, "id"), reading.ids)
     if reading.is_training and not (patient_V >= 0).any():
         raise InputError(

@@ -1,13 +1,13 @@
 """Reading a series from its long table: every row is checked, and every variable gets its type.
 
 A variable is numeric if its values are numbers (true and false alone are 1 and 0), categorical if
-at least half of them are words. Text among the values of a numeric variable is invalid. A row
-without a value is no event; nor is one outside of the hours that are asked for, whatever it holds.
+at least half of them are words, and not just signs of no value. Text among the values of a numeric
+variable is invalid. A row without a value is no event; nor is one outside of the hours that are
+asked for, whatever it holds.
 """
 
 # N patients, V events, U variables
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from remind.cohort.columns import (
+    ELSE_NUMBERS,
     MOSTLY_NUMBERS,
-    NOT_CATEGORIES,
     clean_text,
+    is_missing_mark,
     is_text,
+    lookalike,
     missing_values,
     parse_numbers,
     refuse_unusable,
@@ -70,7 +72,7 @@ def read_series(
         InputError: the table cannot be read, or a value is invalid under the policy "error".
     """
     named = [columns.time, columns.variable, columns.value]
-    long = read_long(reading, columns.table, columns.id, named)
+    long = read_long(reading, columns.table, columns.id, named, names=(columns.variable,))
     if long is None:
         return None
     rows = EventRows.of(reading, long)
@@ -141,24 +143,28 @@ def _read_values(
     if is_text(column.type):
         written = clean_text(column)
         number_V, is_text_V, is_word_V = _parse(written)
+        is_mark_V = is_missing_mark(written)
     else:
         written = column
         number_V = pc.cast(column, pa.float64(), safe=False).to_numpy()
-        is_text_V = is_word_V = np.zeros(len(number_V), bool)
-    total_U, text_U, word_U = (
+        is_text_V = is_word_V = is_mark_V = np.zeros(len(number_V), bool)
+    total_U, text_U, word_U, mark_U = (
         np.bincount(variable_V[is_counted_V], minlength=len(names))
-        for is_counted_V in (slice(None), is_text_V, is_word_V)
+        for is_counted_V in (slice(None), is_text_V, is_word_V, is_mark_V)
     )
     is_known_U = np.array([known.get(variable, False) for variable in names], bool)
     is_new_U = np.array([variable not in known for variable in names], bool)
     takes_words_U = is_known_U | (is_new_U & (word_U == total_U))
-    is_numeric_U = takes_words_U | (is_new_U & (2 * (text_U + word_U) < total_U))
+    is_mostly_U = 2 * (text_U + word_U) < total_U
+    is_else_U = (text_U + word_U == mark_U) & (mark_U < total_U)
+    is_numeric_U = takes_words_U | (is_new_U & (is_mostly_U | is_else_U))
     is_text_V = is_text_V | (is_word_V & ~takes_words_U[variable_V])
     is_numeric_V = is_numeric_U[variable_V]
 
     def text_problem(v: int) -> str:
         variable = names[variable_V[v]]
-        but = "it was numeric in training" if variable in known else MOSTLY_NUMBERS
+        but = MOSTLY_NUMBERS if is_mostly_U[variable_V[v]] else ELSE_NUMBERS
+        but = "it was numeric in training" if variable in known else but
         return (
             f'the variable "{variable}" holds "{written[v].as_py()}" in column "{name}", '
             f"but {but}: write a number, or leave the cell empty if it is missing"
@@ -214,11 +220,6 @@ def _coded(
         for u in range(len(names_U))
     )
     for name, words in zip(names_U, categories, strict=True):
-        _refuse_lookalikes(source, name, words or ())
+        if reason := lookalike(pa.chunked_array([words or ()], pa.large_string())):
+            raise InputError(f'{source}: the variable "{name}" holds {reason}')
     return value_V.astype(np.float32), categories
-
-
-def _refuse_lookalikes(source: str, variable: str, words: tuple[str, ...]) -> None:
-    for pattern, reason in NOT_CATEGORIES.items():
-        if words and all(re.match(pattern, word) for word in words):
-            raise InputError(f'{source}: the variable "{variable}" holds {reason}')

@@ -161,7 +161,7 @@ def flat_words(vocabulary: Vocabulary, notes: Notes) -> tuple[list[str], np.ndar
     for n, words in enumerate(words_of_patients(notes)):
         x_NF[n, 1] = len(words)
         x_NF[n, [2 + column[word] for word in column.keys() & set(words)]] = 1
-    return ["notes", "words", *vocabulary.words], x_NF
+    return ["number of notes", "number of words", *vocabulary.words], x_NF
 
 
 def words_of_patients(notes: Notes) -> Iterator[list[str]]:

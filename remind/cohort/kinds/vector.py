@@ -174,15 +174,19 @@ def _from_lists(
 def _from_files(reading: Reading, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """The rows that hold a path, and the vectors read from there."""
     table = reading.table
-    paths = table.data[name].to_pandas()
-    if not all(isinstance(path, str) for path in paths.dropna()):
+    column = table.data[name]
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    paths = column.to_pandas().dropna()
+    if not all(isinstance(path, str) for path in paths):
         raise InputError(
             f'{table.source}: column "{name}" of kind vector holds neither '
             "lists of numbers nor paths of .npy files"
         )
-    paths = paths.where(paths.fillna("").str.strip() != "").dropna()
     found = {}
     for row, path in paths.items():
+        if not path.strip():
+            continue
         try:
             found[row] = _load(table, int(row), name, path.strip())
         except InputError as error:

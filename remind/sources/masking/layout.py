@@ -10,7 +10,7 @@ import tomli_w
 
 from remind.cohort import CohortSpec
 from remind.cohort.schema import FILE_NAME
-from remind.cohort.tables import find_files
+from remind.cohort.tables import find_files, suffix_of
 
 
 def long_tables(spec: CohortSpec) -> dict[str, list[str]]:
@@ -49,16 +49,19 @@ def places(spec: CohortSpec, pattern: str, folder: Path, name: str) -> tuple[dic
     files = find_files(pattern, spec.root)
     if not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
         return {file: folder / file.relative_to(spec.root) for file in files}, pattern
-    targets = {file: folder / name / f"{n:03d}-{file.name}" for n, file in enumerate(files)}
+    suffix = suffix_of(files[0])
+    targets = {
+        file: folder / name / f"{n:03d}-{file.name[: -len(suffix)]}{suffix}"
+        for n, file in enumerate(files)
+    }
     if len(files) == 1:
         return targets, str(targets[files[0]].relative_to(folder))
-    suffix = files[0].name.partition(".")[2]
-    return targets, f"{glob.escape(name)}/*.{suffix}"
+    return targets, f"{glob.escape(name)}/*{suffix}"
 
 
 def read_content(spec: CohortSpec) -> dict[str, Any]:
     """The content of cohort.toml as it is written."""
-    return tomllib.loads(Path(spec.source).read_text(encoding="utf-8"))
+    return tomllib.loads(Path(spec.source).read_text(encoding="utf-8-sig"))
 
 
 def write_content(folder: Path, content: Mapping[str, Any]) -> None:

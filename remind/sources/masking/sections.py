@@ -23,7 +23,7 @@ def read_toml(file: Path, what: str) -> dict[str, Any]:
         InputError: it is absent, unreadable or no TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise InputError(f"{file} {reason}: give {what}, a TOML file") from error
