@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -96,6 +96,28 @@ def test_a_run_is_diagnosed_and_reported(
     assert "remind diagnose" in page
     assert remind(monkeypatch, "diagnose", run, "--parts", "long_tale") == 2
     assert 'did you mean "long_tail"?' in capsys.readouterr().err
+
+
+def test_parts_that_are_not_asked_for_again_are_kept(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diagnosed(*arguments: str) -> dict[str, Any]:
+        assert remind(monkeypatch, "diagnose", run, *arguments, "--json") == 0
+        result = json.loads(capsys.readouterr().out)
+        assert json.loads((run / "diagnosis.json").read_text()) == result
+        return result
+
+    (run / "diagnosis.json").write_text('{"cut off')
+    first = diagnosed("--parts", "long_tail,conformal", "--split", "val")
+    assert set(first["absent"]) == {"conformal"}
+    both = diagnosed("--parts", "calibration", "--split", "val")
+    assert both["calibration"]["split"] == "val"
+    assert set(both["seconds"]) == {"long_tail", "conformal", "calibration"}
+    for key in ("long_tail", "absent"):
+        assert both[key] == first[key]
+    other = diagnosed("--parts", "calibration")
+    assert other["long_tail"] is None
+    assert (other["absent"], set(other["seconds"])) == ({}, {"calibration"})
 
 
 @pytest.mark.parametrize("method", ["lightgbm", "tabm", "transformer", "paper"])

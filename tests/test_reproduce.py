@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from remind.cohort import BAND_NAMES, Bands
 from remind.errors import InputError
 from remind.evaluation import evaluate
 from remind.reproduce import CONFIGS, load_experiment, reproduce, reproduction_table
@@ -216,12 +217,16 @@ def test_figures_are_those_of_evaluation_averaged_over_seeds() -> None:
     assert widths["tail"] > widths["all"]
 
 
-def test_an_interval_of_one_seed_is_that_of_evaluation() -> None:
+@pytest.mark.parametrize("metric", ["accuracy", "ece"])
+def test_an_interval_of_one_seed_is_that_of_evaluation(metric: str) -> None:
     frame, bands = predictions(300, 1), ShareBands(share=0.25, num_train=100)
-    ours = arm_figures(frame, bands, ["accuracy"], num_boot=400)["all"]["patients"]["accuracy"]
-    theirs = evaluate(frame, cohort="", bands=bands, num_boot=400)["overall"]["ci"]["accuracy"]
-    assert ours["ci"] == pytest.approx(theirs)
-    assert ours["sd"] is None
+    blocks = arm_figures(frame, bands, [metric], num_boot=400)
+    theirs = evaluate(frame, cohort="", bands=bands, num_boot=400)
+    for ours, block in ((blocks["all"], "overall"), (blocks["tail"], "tail")):
+        assert ours["patients"][metric]["ci"] == pytest.approx(theirs[block]["ci"][metric])
+        assert ours["patients"][metric]["sd"] is None
+    low, high = blocks["all"]["groups"][metric]["ci"]
+    assert 0 <= low < blocks["all"]["groups"][metric]["mean"] < high
 
 
 def test_a_table_shows_ours_beside_the_published(done: tuple[Path, dict[str, Any]]) -> None:
@@ -285,6 +290,49 @@ def test_other_settings_or_another_cohort_are_not_mixed_in(
     (tmp_path / "mine.txt").write_text("mine")
     told = sentence(lambda: reproduce(config, None, tmp_path))
     assert told == f"{tmp_path} is not empty and holds no reproduction: name another folder"
+
+
+def test_a_preparation_that_failed_can_be_asked_for_otherwise(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked is compared where there is a cohort only, and never how fast it was made."""
+
+    def write(folder: Path, *, patients: int, seed: int, memory: float = 2.0) -> Manifest:
+        if memory < 1:
+            raise InputError("too little memory")
+        return write_wards(folder, patients=patients, seed=seed)
+
+    options = ("patients", "seed", "memory")
+    monkeypatch.setitem(PREPARE, "wards", Preparation(write=write, options=options))
+    out = tmp_path / "out"
+
+    def reproduced(**options: Any) -> dict[str, Any]:
+        return reproduce(config, None, out, seeds=1, overrides=TINY, options=options, num_boot=2)
+
+    assert sentence(lambda: reproduced(memory=0.5)) == "too little memory"
+    result = reproduced(memory=4.0, patients=200)
+    assert sum(result["cohort"]["splits"].values()) <= 200
+    assert reproduced(memory=8.0, patients=200) == result
+    assert reproduced(patients=200) == result
+    assert "another options" in sentence(lambda: reproduced(memory=4.0))
+
+
+def test_the_evaluation_of_a_run_has_the_bands_of_the_run(
+    done: tuple[Path, dict[str, Any]],
+) -> None:
+    out, result = done
+    for arm in ("REMIND", "trees"):
+        folder = out / "runs" / arm / "seed-0"
+        kept = json.loads((folder / "evaluation.json").read_text())
+        assert kept["bands"] == {"head": 100, "medium": 20}
+        n_train, n = (
+            np.array([group[key] for group in kept["groups"]]) for key in ("n_train", "n")
+        )
+        band = Bands(head=100, medium=20).of(n_train)
+        for name in BAND_NAMES:
+            assert kept[name]["n"] == n[band == name].sum()
+        assert kept["overall"]["n"] == result["arms"][arm]["all"]["n"]
+    assert result["bands"]["head"] not in (100, 20)
 
 
 def test_a_cohort_that_is_prepared_already_can_be_the_root(config: Path, tmp_path: Path) -> None:

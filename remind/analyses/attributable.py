@@ -115,8 +115,10 @@ def attributable_gap(run: Run, cohort: Cohort, options: Options) -> dict[str, An
         and figures that need donors are None where there are none.
 
     Raises:
-        InputError: the split has no common or no rare patient.
+        InputError: the split is one of training or validation, which the references are fitted on,
+            or has no common or no rare patient.
     """
+    options.check_not_fitted_on(("train", "val"), "the reference model")
     groups = run.encoding.groups
     rows = cohort.rows(options.split)
     band_N = groups.band(cohort.present_NM[rows])

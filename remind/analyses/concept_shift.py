@@ -90,7 +90,8 @@ def concept_shift(
     Args:
         features: of all patients.
         label_N: classes.
-        rows_of_groups: patients of each group; all of one group have the same modalities.
+        rows_of_groups: patients of each group, a row of each person, for rows are permuted; all of
+            one group have the same modalities.
         common_M: modalities that all pairs are compared in; what two groups share if None.
         permutations: of each pair, >= 1.
         seed: of folds and permutations.

@@ -10,6 +10,7 @@ from remind.analyses.association import combined
 from remind.analyses.concept_shift import ConceptShift, cluster, concept_shift
 from remind.analyses.neural import encoded_rows, network_of
 from remind.analyses.options import Options
+from remind.analyses.persons import one_row_per_person
 from remind.analyses.token_features import token_features
 from remind.cohort import Cohort
 from remind.encoders import TokenEncoder
@@ -31,15 +32,17 @@ def concept_shift_of_run(run: Run, cohort: Cohort, options: Options) -> dict[str
     """Excess losses of the groups' heads for each other, on the run's frozen encoder.
 
     The groups are the ten largest with at least 40 patients; those of all splits count, for test
-    patients alone are too few, and nothing is selected by the result.
+    patients alone are too few, and nothing is selected by the result. Of a person with several
+    rows in these groups one is used, drawn at random, and a group that this leaves too small is
+    not compared.
 
     Returns:
-        JSON: ``split``, ``n``, ``groups`` (``group``, ``n``, ``cluster``, mean ``excess`` over its
-        pairs with ``ci``), ``excess`` (row: whose patients, column: whose head; None without common
-        modality), ``pairs`` (``a``, ``b``, ``common``, ``excess_a``, ``excess_b``, ``excess``,
-        ``p``, ``q``), ``linkage`` and ``leaves`` of the dendrogram, and ``overall``: mean
-        ``excess`` in nats with ``ci`` (bootstrap over groups), combined ``p``, and the number of
-        ``pairs`` and of ``significant`` ones (q <= 0.05).
+        JSON: ``split``, ``n`` (rows that are used, as in each group), ``groups`` (``group``, ``n``,
+        ``cluster``, mean ``excess`` over its pairs with ``ci``), ``excess`` (row: whose patients,
+        column: whose head; None without common modality), ``pairs`` (``a``, ``b``, ``common``,
+        ``excess_a``, ``excess_b``, ``excess``, ``p``, ``q``), ``linkage`` and ``leaves`` of the
+        dendrogram, and ``overall``: mean ``excess`` in nats with ``ci`` (bootstrap over groups),
+        combined ``p``, and the number of ``pairs`` and of ``significant`` ones (q <= 0.05).
 
     Raises:
         InputError: the run has no token encoder, or fewer than two groups are large enough.
@@ -50,7 +53,10 @@ def concept_shift_of_run(run: Run, cohort: Cohort, options: Options) -> dict[str
     groups = run.encoding.groups
     group_N, label_N = groups.ids(cohort.present_NM), cohort.label_N
     assert label_N is not None
-    chosen = [g for g in range(len(groups)) if _is_large(label_N[group_N == g])][:MAX_GROUPS]
+    large = [g for g in range(len(groups)) if _is_large(label_N[group_N == g])][:MAX_GROUPS]
+    rng = np.random.default_rng(options.seed)
+    used = one_row_per_person(cohort.person, np.flatnonzero(np.isin(group_N, large)), rng)
+    chosen = [g for g in large if _is_large(label_N[used[group_N[used] == g]])]
     if len(chosen) < 2:
         raise InputError(
             f"fewer than two combinations have {MIN_PATIENTS} patients, {MIN_CLASS} of them of a "
@@ -58,8 +64,7 @@ def concept_shift_of_run(run: Run, cohort: Cohort, options: Options) -> dict[str
         )
     encoded = encoded_rows(run, cohort, np.arange(len(cohort)))
     features = token_features(encoder, encoded, len(run.encoding.classes))
-    rng = np.random.default_rng(options.seed)
-    rows = [rng.permutation(np.flatnonzero(group_N == g))[:MAX_PATIENTS] for g in chosen]
+    rows = [rng.permutation(used[group_N[used] == g])[:MAX_PATIENTS] for g in chosen]
     shift = concept_shift(
         features, encoded.label_N, rows, permutations=PERMUTATIONS, seed=options.seed
     )

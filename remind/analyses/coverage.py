@@ -21,7 +21,12 @@ def calibration(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
 
 
 def conformal(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
-    """Coverage of the run's prediction sets by band; see `remind.evaluation.conformal`."""
+    """Coverage of the run's prediction sets by band; see `remind.evaluation.conformal`.
+
+    Raises:
+        InputError: the split is that of validation, which the sets are calibrated on.
+    """
+    options.check_not_fitted_on(("val",), "the threshold of prediction sets")
     figures = conformal_of(
         run.predictions("val", cohort),
         run.predictions(options.split, cohort),

@@ -99,7 +99,7 @@ def gradient_consistency(
         model: any torch model; it is in evaluation mode meanwhile.
         loss_of_batch: batch to the losses (B,) of its patients.
         batch_of: rows of 0..N-1 to a batch of these patients.
-        group_N: group of every patient, int.
+        group_N: group of every patient, int; chance takes patients for different persons.
         patterns: family -> patterns of parameter names.
         dims: of the sketch of each family; None decides by size.
         sample: patients whose own gradients are taken.

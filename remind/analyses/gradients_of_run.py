@@ -11,6 +11,7 @@ from remind.analyses.association import rank_correlation
 from remind.analyses.gradients import SAMPLE, Consistency, gradient_consistency
 from remind.analyses.neural import encoded_rows, loss_of, network_of
 from remind.analyses.options import Options
+from remind.analyses.persons import one_row_per_person
 from remind.cohort import BAND_NAMES, Cohort, Encoded
 from remind.evaluation.bootstrap import interval
 from remind.evaluation.proportions import wilson
@@ -27,7 +28,8 @@ def gradients(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
     """Cosine of every group's gradient with the overall one, before and after training.
 
     The patients are those of training, whatever the split of the options: a training step is made
-    of them, and a group's size is counted in them.
+    of them, and a group's size is counted in them. Of a person with several rows one is used, drawn
+    at random: ``n`` and ``n_train`` count these, bands are those of all rows.
 
     Returns:
         JSON: ``split``, ``n``, ``parameters`` (numbers of a gradient by family), ``projection``
@@ -47,7 +49,9 @@ def gradients(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
         InputError: the method has no gradients.
     """
     model = network_of(run, "gradients")
-    encoded = encoded_rows(run, cohort, cohort.rows("train"))
+    rng = np.random.default_rng(options.seed)
+    rows = one_row_per_person(cohort.person, cohort.rows("train"), rng)
+    encoded = encoded_rows(run, cohort, rows)
     trained = _consistency(model, encoded, options)
     initial = initial_model(run)
     dims = trained.projection.dims

@@ -1,6 +1,9 @@
 """What all parts of a diagnosis share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from remind.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +23,19 @@ class Options:
     level: float = 0.95
     alpha: float = 0.1
     seed: int = 0
+
+    def check_not_fitted_on(self, splits: Sequence[str], what: str) -> None:
+        """Refuse to judge something on the patients that it was fitted on.
+
+        Args:
+            splits: that it was fitted on.
+            what: it is, in the singular.
+
+        Raises:
+            InputError: the split is one of these.
+        """
+        if self.split in splits:
+            raise InputError(
+                f'{what} is fitted on patients of the split "{self.split}", so it cannot be judged '
+                "on them: diagnose the split test"
+            )

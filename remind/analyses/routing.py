@@ -139,7 +139,7 @@ def specialisation(gates_GE: np.ndarray, n_G: np.ndarray) -> np.ndarray:
 def information_by_chance(
     gates_NE: np.ndarray, group_N: np.ndarray, permutations: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """I(group; expert) of permuted patients: (R,)."""
+    """I(group; expert) of permuted patients, who are different persons: (R,)."""
     n_G = np.bincount(group_N)
     return np.array(
         [

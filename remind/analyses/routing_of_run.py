@@ -9,6 +9,7 @@ import numpy as np
 from remind.analyses.association import mantel
 from remind.analyses.neural import encoded_rows, loss_of, network_of
 from remind.analyses.options import Options
+from remind.analyses.persons import one_row_per_person
 from remind.analyses.routing import (
     Routes,
     effective,
@@ -39,8 +40,10 @@ DIGITS = 5
 def routing(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
     """Which groups use which experts, in every mixture of the run's network.
 
+    Of a person with several rows in the split one is used, drawn at random.
+
     Returns:
-        JSON: ``split``, ``n`` and ``mixtures``, each with
+        JSON: ``split``, ``n`` (rows that are used, as in each group) and ``mixtures``, each with
 
         - ``information``: I(group; expert) in ``nats`` with chance taken off and ``ci`` (bootstrap
           by person), ``raw``, ``chance``, ``p`` (permutation), and ``share`` of the entropy of
@@ -59,7 +62,8 @@ def routing(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
         InputError: the network has no mixture of experts.
     """
     model = network_of(run, "experts")
-    rows = cohort.rows(options.split)
+    rng = np.random.default_rng(options.seed)
+    rows = one_row_per_person(cohort.person, cohort.rows(options.split), rng)
     encoded = encoded_rows(run, cohort, rows)
     starts = range(0, len(encoded), CHUNK)
     batches = (encoded.batch(np.arange(s, min(s + CHUNK, len(encoded)))) for s in starts)

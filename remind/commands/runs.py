@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from remind.analyses.diagnose import diagnose
+from remind.analyses.diagnose import PARTS, diagnose
 from remind.analyses.options import Options
 from remind.cohort import Bands, Cohort, read_table_for_prediction
 from remind.cohort.arrays import chunks
@@ -19,9 +19,11 @@ from remind.evaluation import band_plot, band_table, evaluate, write_predictions
 from remind.evaluation.predictions import write_whole
 from remind.methods import METHODS
 from remind.report import write_report
+from remind.run_files import DIAGNOSIS
 from remind.sources import load_source
 from remind.terminal import bands_in_words, fitted
 from remind.training import Run, RunFolder, fit_run, make_progress, with_overrides
+from remind.training.files import read_json
 
 DEMO_COHORT = "support2"
 DEMO_METHODS = ("default", "lightgbm")
@@ -51,6 +53,8 @@ def diagnose_run(
 ) -> dict[str, Any]:
     """Explain a run, and keep the diagnosis in its folder.
 
+    Parts that are not asked for stay as an earlier diagnosis of the same split has them.
+
     Args:
         run: of any method.
         split: whose patients are looked at.
@@ -69,6 +73,8 @@ def diagnose_run(
         on_part=lambda part: tell(f"diagnosing: {part.replace('_', ' ')}"),
     )
     if run.folder is not None:
+        if parts is not None:
+            result = _with_earlier(result, run.folder.path / DIAGNOSIS, parts)
         run.folder.write_diagnosis(result)
     return result
 
@@ -134,6 +140,23 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
     diagnose_run(runs["default"], "test", DEMO_PARTS, lambda part: console.print(part))
     page = write_report([out / name for name in DEMO_METHODS])
     console.print(f"the report, for a browser: {page}", soft_wrap=True)
+
+
+def _with_earlier(result: dict[str, Any], file: Path, asked: Sequence[str]) -> dict[str, Any]:
+    """A diagnosis with the parts of an earlier one of the same patients that were not asked for."""
+    try:
+        earlier = read_json(file)
+    except (OSError, ValueError):
+        return result
+    if any(earlier.get(key) != result[key] for key in ("cohort", "split", "method", "n")):
+        return result
+    kept = [part for part in PARTS if part not in asked]
+    said = {
+        key: {part: earlier[key][part] for part in kept if part in earlier.get(key, {})}
+        | result[key]
+        for key in ("absent", "seconds")
+    }
+    return result | {part: earlier.get(part) for part in kept} | said
 
 
 def _check_split(split: str) -> None:

@@ -38,7 +38,8 @@ class ReportedRun:
         groups: the training combinations.
         classes: of the label.
         epochs: a record per epoch; none for trees.
-        diagnosis: what `remind diagnose` wrote; empty if it did not run.
+        diagnosis: what `remind diagnose` wrote; empty if it did not run, and a sentence for each
+            part if it is of another split than the evaluation.
         manifest: of the cohort; None if it has none.
         predictions: of the evaluated patients; None if they were not kept.
     """
@@ -121,7 +122,7 @@ def read_run(path: Path) -> ReportedRun:
             groups=Groups.from_dict(encoding["encoding"]["groups"]),
             classes=tuple(encoding["encoding"]["classes"]),
             epochs=_read_lines(path / METRICS),
-            diagnosis=_read_json(path / DIAGNOSIS) if (path / DIAGNOSIS).is_file() else {},
+            diagnosis=_diagnosis(path, evaluation["split"]),
             manifest=_manifest(Path(encoding["root"])),
             predictions=_predictions(path / PREDICTIONS, evaluation),
         )
@@ -149,6 +150,18 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.strip()]
     except ValueError as error:
         raise InputError(f"{file} is damaged: {error}; fit again") from error
+
+
+def _diagnosis(path: Path, split: str) -> dict[str, Any]:
+    """Of the split that was evaluated; of another one only a sentence for each part."""
+    if not (path / DIAGNOSIS).is_file():
+        return {}
+    found = _read_json(path / DIAGNOSIS)
+    other = found.get("split", split)
+    if other == split:
+        return found
+    why = f'the diagnosis is of the split "{other}": run remind diagnose {path} --split {split}'
+    return {"split": other, "absent": dict.fromkeys(found, why)}
 
 
 def _manifest(root: Path) -> dict[str, Any] | None:

@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from remind.evaluation import evaluate
-from remind.evaluation.bootstrap import MIN_PERSONS, interval, person_codes, resamples
+from remind.evaluation.bootstrap import (
+    MIN_PERSONS,
+    centered,
+    interval,
+    person_codes,
+    resamples,
+)
 from remind.evaluation.predictions import label_of, prob_of
 from remind.evaluation.weighted import WEIGHTED, WeightedMetric
 from remind.reproduce.config import BLOCKS
@@ -90,15 +96,27 @@ def _block(
         "num_groups": per_seed[0]["groups"]["n"],
         **{
             average: {
-                name: {
-                    **_over_seeds([result[average][name] for result in per_seed]),
-                    "ci": _interval(frame, name, by_group=average == "groups", num_boot=num_boot),
-                }
+                name: _figure(
+                    frame,
+                    name,
+                    [result[average][name] for result in per_seed],
+                    by_group=average == "groups",
+                    num_boot=num_boot,
+                )
                 for name in metrics
             }
             for average in AVERAGES
         },
     }
+
+
+def _figure(
+    frame: pd.DataFrame, name: str, values: list[float | None], *, by_group: bool, num_boot: int
+) -> dict[str, Any]:
+    """A metric over seeds, with the interval of its mean."""
+    figure = _over_seeds(values)
+    ci = _interval(frame, name, figure["mean"], by_group=by_group, num_boot=num_boot)
+    return {**figure, "ci": ci}
 
 
 def _over_seeds(values: list[float | None]) -> dict[str, Any]:
@@ -111,11 +129,12 @@ def _over_seeds(values: list[float | None]) -> dict[str, Any]:
 
 
 def _interval(
-    frame: pd.DataFrame, name: str, *, by_group: bool, num_boot: int
+    frame: pd.DataFrame, name: str, mean: float | None, *, by_group: bool, num_boot: int
 ) -> list[float] | None:
     """Bootstrap interval of the mean over seeds, of everyone or of the mean over groups.
 
-    A group that a resample leaves without the metric is not in the mean of that resample.
+    A group that a resample leaves without the metric is not in the mean of that resample. What is
+    biased in resamples is shifted to have the mean itself as theirs.
     """
     person_N, num_persons = person_codes(frame["person"].to_numpy())
     if num_persons < MIN_PERSONS:
@@ -132,7 +151,8 @@ def _interval(
             for weight_RN in resamples(person_N, num_persons, num_boot=num_boot, seed=0)
         ]
     )
-    return interval(value_R, LEVEL)
+    bounds = interval(centered(name, value_R, mean), LEVEL)
+    return bounds and [max(bound, 0.0) for bound in bounds]
 
 
 def _mean_of(

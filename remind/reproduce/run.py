@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from remind.cohort import Cohort, read_cohort
+from remind.cohort import Bands, Cohort, read_cohort
 from remind.cohort.schema import FILE_NAME
 from remind.errors import InputError
 from remind.evaluation import compare, evaluate, write_predictions
@@ -27,6 +27,8 @@ from remind.training.files import read_json, write_json, write_text
 
 SPLIT = "test"
 REQUEST, RESULT, TABLE = "request.json", "result.json", "table.md"
+EFFORT = ("memory", "threads")
+"""Options of a source that say how it is prepared, not what comes of it."""
 
 
 def reproduce(
@@ -120,28 +122,32 @@ def _prepared(
         "mask": None if mask is None else mask.to_dict(),
     }
     folder = out / "cohort"
-    if (out / REQUEST).is_file():
-        _check_same(read_json(out / REQUEST), request, out)
-    elif out.exists() and any(out.iterdir()):
+    if not (out / REQUEST).is_file() and out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty and holds no reproduction: name another folder")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / REQUEST, request)
     if folder.exists():
+        _check_same(read_json(out / REQUEST), request, out)
         tell(f"the cohort is there: {folder}")
         return folder
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / REQUEST, request)
     tell(f"preparing {source}")
     prepare(source, folder, mask=mask, **options)
     return folder
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    before, now = _without_effort(before), _without_effort(now)
     for key in ("source", "options", "mask"):
         if before.get(key) != now[key]:
             raise InputError(
                 f"{out} holds a cohort prepared with another {key} ({before.get(key)}, now "
                 f"{now[key]}): name another folder, or ask for the same"
             )
+
+
+def _without_effort(request: dict[str, Any]) -> dict[str, Any]:
+    options = request.get("options", {})
+    return request | {"options": {key: options[key] for key in options if key not in EFFORT}}
 
 
 def _predictions(
@@ -155,7 +161,10 @@ def _predictions(
     progress: Callable[[str], Progress] | None,
     tell: Callable[[str], None],
 ) -> pd.DataFrame:
-    """Predictions of test patients under all seeds, with the experiment's bands."""
+    """Predictions of test patients under all seeds, with the experiment's bands.
+
+    The evaluation that every run folder keeps has the bands of the run's settings.
+    """
     frames = []
     for one in settings:
         title = f"{arm}, seed {one.seed}"
@@ -172,9 +181,9 @@ def _predictions(
         frame = run.predictions(SPLIT, cohort)
         frames.append(frame.assign(band=bands.of(frame["n_train"].to_numpy()), method=arm))
         assert run.folder is not None
+        own = Bands(head=run.settings.bands_head, medium=run.settings.bands_medium)
         name = cohort.spec.cohort.name
-        evaluation = evaluate(frames[-1], cohort=name, bands=bands, num_boot=num_boot)
-        run.folder.write_evaluation(evaluation)
+        run.folder.write_evaluation(evaluate(frame, cohort=name, bands=own, num_boot=num_boot))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,6 +1,7 @@
 """Weights of the groups of a run, and the whole diagnosis of a tiny one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,26 @@ def test_diagnosis_of_a_tiny_run(run: Run, cohort: Cohort, monkeypatch: pytest.M
     assert result["group_weights"]["health"] in "\n".join(lines)
 
 
+def test_rows_of_a_person_count_once_where_rows_are_compared_with_chance(
+    run: Run, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everyone twice is everyone once: no figure moves, least of all a p-value."""
+    monkeypatch.setattr("remind.analyses.gradients_of_run.SAMPLE", 25)
+    monkeypatch.setattr("remind.analyses.concept_shift_of_run.PERMUTATIONS", 19)
+    twice = cohort.select(np.repeat(np.arange(len(cohort)), 2))
+    for part in ("gradients", "routing"):
+        assert PARTS[part](run, twice, OPTIONS) == PARTS[part](run, cohort, OPTIONS)
+    counts = []
+    for some in (twice, cohort):
+        shift = PARTS["concept_shift"](run, some, OPTIONS)
+        counts.append((shift["n"], [(group["group"], group["n"]) for group in shift["groups"]]))
+    assert counts[0] == counts[1]
+    person = np.where(cohort.label_N == 1, "one", cohort.person)
+    one = replace(cohort, person=person)  # whoever dies is one person
+    with pytest.raises(InputError, match="fewer than two combinations have 40 patients, 8 of them"):
+        PARTS["concept_shift"](run, one, OPTIONS)
+
+
 def test_what_does_not_apply_is_null_with_a_sentence(cohort: Cohort, tmp_path: Path) -> None:
     trees = METHODS["lightgbm"]
     fit_run(cohort, trees, trees.default_settings(), tmp_path / "trees")
@@ -119,6 +140,23 @@ def test_what_does_not_apply_is_null_with_a_sentence(cohort: Cohort, tmp_path: P
     plain = fit(cohort, tmp_path / "plain", "epochs=1", method="transformer")
     result = diagnose(plain, cohort, parts=["routing"], options=OPTIONS)
     assert "has no experts to route" in result["absent"]["routing"]
+
+
+@pytest.mark.parametrize(
+    ("split", "absent"),
+    [("val", {"attributable", "conformal", "acquisition"}), ("train", {"attributable"})],
+)
+def test_no_part_is_judged_on_the_patients_that_it_was_fitted_on(
+    run: Run, cohort: Cohort, split: str, absent: set[str]
+) -> None:
+    options = Options(num_boot=20, split=split)
+    asked = ["long_tail", "calibration", "conformal", "attributable", "acquisition"]
+    result = diagnose(run, cohort, parts=asked, options=options)
+    assert set(result["absent"]) == absent
+    for part in asked:
+        assert (result[part] is None) == (part in absent)
+    said = f'is fitted on patients of the split "{split}", so it cannot be judged on them'
+    assert all(said in why for why in result["absent"].values())
 
 
 def test_unknown_parts_and_splits_are_refused(run: Run, cohort: Cohort) -> None:

@@ -221,6 +221,18 @@ def test_a_part_that_is_absent_says_why_or_how_to_make_it(
     assert text.count(f"remind diagnose {run}") == len(PARTS) - 1
 
 
+def test_a_diagnosis_of_another_split_is_not_shown_as_that_of_the_evaluation(
+    tmp_path: Path, quick: None
+) -> None:
+    diagnosis = {**make_diagnosis(), "split": "val"}
+    run = make_run(tmp_path / "run", diagnosis=diagnosis, num=200)
+    text = write_report([run]).read_text("utf-8")
+    why = f"the diagnosis is of the split &#34;val&#34;: run remind diagnose {run} --split test"
+    assert text.count(f"of default is not shown: {why}") == len(PARTS)
+    (found,) = read_runs([run])
+    assert not any(found.part(part) for part in PARTS)
+
+
 def test_the_flow_of_the_cohort_is_that_of_its_manifest(
     plain: Path, whole_page: str, quick: None
 ) -> None:
