@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from remind.benchmark.statistics import (
     LEVEL,
     TEST,
     Measured,
+    Panel,
     bootstrap_seed,
     figures,
     make_panel,
@@ -76,14 +78,17 @@ class Loaded:
     @property
     def seeds(self) -> dict[str, list[int]]:
         """Contender -> the seeds that it has."""
-        return {name: sorted(set(frame["seed"].tolist())) for name, frame in self.frames.items()}
+        return self.panel.seeds if self.frames else {}
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Of the contenders; there must be one."""
+        return make_panel(self.frames, size_blocks(self.config.edges)[::-1])
 
     def measured(self, metrics: Sequence[str], num_boot: int) -> Measured:
         """Figures of the contenders, with replicates."""
-        names = size_blocks(self.config.edges)[::-1]
-        panel = make_panel(self.frames, names)
         seed = bootstrap_seed(self.config.cohort.fingerprint)
-        return measure(panel, metrics, num_boot=num_boot, seed=seed)
+        return measure(self.panel, metrics, num_boot=num_boot, seed=seed)
 
 
 def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loaded:
@@ -224,8 +229,7 @@ def as_observed(loaded: Loaded) -> dict[str, pd.DataFrame]:
 
 def count_patients(loaded: Loaded) -> dict[str, int]:
     """Block -> distinct patients."""
-    names = size_blocks(loaded.config.edges)
-    panel = make_panel(loaded.frames, names)
+    panel = loaded.panel
     return {name: len(np.unique(panel.ids[rows])) for name, rows in panel.blocks.items()}
 
 
