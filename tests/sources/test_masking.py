@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remind.cohort import Groups, load_spec, read_cohort
+from remind.cohort.tables import find_files
 from remind.errors import InputError
 from remind.sources import load_source
 from remind.sources.masking import load_mask, mask_from_dict
@@ -317,6 +318,37 @@ def test_a_table_of_two_modalities_is_parted_and_no_hidden_row_is_left_on_disk(
     seen = {*after.ids[after.present_NM[:, early]].tolist(), 99999}
     assert set(tables[0]["id"]) == seen
     assert set(tables[0]["free"]) == {'a "word", and\na line'}
+
+
+def test_shards_of_one_name_and_signs_in_names_of_modalities_part_a_shared_table(
+    tmp_path: Path,
+) -> None:
+    """Both shards are rows.csv, in a folder that has the name of one of the modalities."""
+    root = small(tmp_path / "root")
+    rows = pd.read_csv(root / "codes.csv.gz")
+    for shard, part in rows.groupby(rows["id"] // 100):
+        (root / "early" / str(shard)).mkdir(parents=True)
+        part.to_csv(root / "early" / str(shard) / "rows.csv", index=False)
+    (root / "codes.csv.gz").unlink()
+    content = (root / "cohort.toml").read_text().replace("codes.csv.gz", "early/*/rows.csv")
+    content = content.replace("[modalities.late]", "[modalities.'../[late]*']")
+    (root / "cohort.toml").write_text(content)
+    share = {"early": 0.5, "../[late]*": 0.5}
+    mask = mask_from_dict({"patients": "any", "random": {"share": share}})
+    prepare("cohort", tmp_path / "out", root=root, mask=mask)
+    before, after = read_cohort(root), read_cohort(tmp_path / "out")
+    for name in share:
+        column = after.spec.modality_names.index(name)
+        was_N, is_N = before.present_NM[:, column], after.present_NM[:, column]
+        assert was_N.all()
+        assert 30 < is_N[:100].sum() < 70
+        assert 30 < is_N[100:].sum() < 70
+        files = find_files(after.spec.modalities[name].table, tmp_path / "out")
+        on_disk = pd.concat([pd.read_csv(file) for file in files])
+        assert len(files) == 3
+        assert set(on_disk["id"]) == {*after.ids[is_N].tolist(), 99999}
+    assert len(list(tmp_path.glob("out/**/*rows.csv"))) == 6, "no table as it was"
+    assert not list(tmp_path.glob("*late*"))
 
 
 def test_only_complete_patients_lose_and_the_others_may_be_left_out(tmp_path: Path) -> None:

@@ -192,10 +192,7 @@ def _take_out(
         for owner, lost_N in own.items():
             if not lost_N.any() and not is_shared:
                 continue
-            files, pattern = places(spec, table, folder, owner)
-            if is_shared:
-                files = {file: folder / owner / target.name for file, target in files.items()}
-                pattern = f"{owner}/{Path(pattern).name}"
+            files, pattern = places(spec, table, folder, owner, is_shared=is_shared)
             for file, target in files.items():
                 rewrite(file, target, without_rows(patients, id_column(spec, owner), lost_N))
             is_renamed |= pattern != table

@@ -5,8 +5,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from remind.cohort.tables import column_names, find_files
+from remind.cohort.tables import column_names, find_files, suffix_of
 from remind.errors import InputError, did_you_mean
+from remind.sources.masking.layout import own_folder, plain_name
 from remind.sources.masking.tables import rewrite
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -94,17 +95,14 @@ def _side_by_side(name: str, members: Sections, folder: Path) -> str:
         for member, section in members.items()
         for file in find_files(section["table"], folder)
     ]
-    suffixes = {_suffix(file) for _, file in files}
+    suffixes = {suffix_of(file) for _, file in files}
     if len(suffixes) > 1:
         raise InputError(
             f"the mask: [keep] {name} joins {' and '.join(sorted(suffixes))} tables: "
             "only tables of one format can be joined"
         )
     column_names([file for _, file in files])
+    suffix, own = suffixes.pop(), own_folder(folder, name)
     for number, (member, file) in enumerate(files):
-        rewrite(file, folder / name / f"{number:03d}-{member}{_suffix(file)}", None)
-    return f"{name}/*{suffixes.pop()}"
-
-
-def _suffix(file: Path) -> str:
-    return ".csv.gz" if file.name.lower().endswith(".csv.gz") else file.suffix
+        rewrite(file, folder / own / f"{number:03d}-{plain_name(member)}{suffix}", None)
+    return f"{own}/*{suffix}"

@@ -1,8 +1,9 @@
 """Which tables a cohort has, where their modalities are in them, and cohort.toml with new names."""
 
-import glob
+import re
 import tomllib
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +35,46 @@ def id_column(spec: CohortSpec, modality: str) -> str:
     return getattr(spec.modalities[modality], "id", None) or spec.cohort.id
 
 
-def places(spec: CohortSpec, pattern: str, folder: Path, name: str) -> tuple[dict[Path, Path], str]:
+def places(
+    spec: CohortSpec, pattern: str, folder: Path, name: str, *, is_shared: bool = False
+) -> tuple[dict[Path, Path], str]:
     """Where the files of a table are, and where those of a changed one go.
 
     Args:
         spec: of the cohort.
         pattern: path or glob of the table.
         folder: of the changed cohort.
-        name: of a folder in it, for files that are not below the cohort's own.
+        name: whose the changed table is.
+        is_shared: whether others go on with the table as it is, or changed otherwise.
 
     Returns:
-        file -> file of the changed table, and the pattern of the latter.
+        file -> file of the changed table, and the pattern of the latter: the same below the
+        cohort's own folder, or else, and if shared, in a folder of `name`.
     """
     files = find_files(pattern, spec.root)
-    if not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
+    is_below = not Path(pattern).is_absolute() and ".." not in Path(pattern).parts
+    if is_below and not is_shared:
         return {file: folder / file.relative_to(spec.root) for file in files}, pattern
-    suffix = suffix_of(files[0])
+    own, suffix = own_folder(folder, name), suffix_of(files[0])
+    if len(files) == 1:
+        return {files[0]: folder / own / files[0].name}, f"{own}/{files[0].name}"
     targets = {
-        file: folder / name / f"{n:03d}-{file.name[: -len(suffix)]}{suffix}"
+        file: folder / own / f"{n:03d}-{file.name[: -len(suffix)]}{suffix}"
         for n, file in enumerate(files)
     }
-    if len(files) == 1:
-        return targets, str(targets[files[0]].relative_to(folder))
-    return targets, f"{glob.escape(name)}/*{suffix}"
+    return targets, f"{own}/*{suffix}"
+
+
+def own_folder(folder: Path, name: str) -> str:
+    """A new folder in a folder for the tables of a modality, whatever signs are in its name."""
+    plain = plain_name(name)
+    tries = chain([plain], (f"{plain}-{number}" for number in count(2)))
+    return next(own for own in tries if not (folder / own).exists())
+
+
+def plain_name(name: str) -> str:
+    """The name without signs that mean something in a path or a pattern."""
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def read_content(spec: CohortSpec) -> dict[str, Any]:
