@@ -1,5 +1,8 @@
 """Commands that need no model, and hence no torch: preparing and describing cohorts."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from remind.sources.prepare import prepare
 
 
 def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
-    """Write the cohort folder of a source.
+    """Write the cohort folder of a source; what is being read is told on stderr.
 
     Args:
         source: a key of `PREPARE`.
@@ -25,7 +28,8 @@ def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
         InputError: no such source or option, or `out` cannot be the folder.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    manifest = prepare(source, out, **given)
+    with _told():
+        manifest = prepare(source, out, **given)
     return [*flow_lines(manifest), f"{source} is in {out}; next: remind describe {out}"]
 
 
@@ -39,3 +43,17 @@ def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
     if plot is not None:
         upset_plot(opened, plot)
     return describe(opened)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Write what the sources log to stderr, a line each."""
+    logger, handler = logging.getLogger("remind.sources"), logging.StreamHandler()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -5,10 +5,11 @@ A row of such a table, quantities.csv, says that an item of a raw table is a qua
     value = recorded number * factor + offset, in `unit`, if that lies within low to high.
 
 `item` is what the release calls it, in any case; a "*" in it stands for any text, and the first row
-that fits an item counts. The rows of an item are tried in order: the first whose limits hold the
-value is taken, so that a temperature in Fahrenheit under an item for Celsius is still read.
-`reported` is the unit as the release writes it; another one is left out. `source` says where the
-limits are from.
+that fits an item counts. A row without a quantity leaves its items out. The rows of an item are
+tried in order: the first whose limits hold the value is taken, so that a temperature in Fahrenheit
+under an item for Celsius is still read. `reported` is the unit as the release writes it, which a
+number must have or lack to be of the row; one in a unit of no row is left out. `source` says where
+the limits are from.
 
 What fits no row is missing, and counted by the reason. A comparator counts as its bound ("<0.1" is
 0.1), and a percent sign is dropped.
@@ -27,7 +28,8 @@ from remind.sources.raw import RawTables, scan
 
 TABLE = "quantities.csv"
 KEPT = "kept"
-MOST_OTHERS = 20  # items without a rule that the manifest names
+OTHERS = "items that quantities.csv does not list or leaves out"
+MOST_OTHERS = 20  # of these, that the manifest names
 ITEM = "regexp_replace(lower(trim({text})), '\\s+', ' ', 'g')"
 """SQL that makes an item of a text, as rules name it."""
 
@@ -39,7 +41,7 @@ class Rule:
     Args:
         table, item: what is recorded, in lower case, as in "lab" and "sodium".
         place: among the rows of the item, from 0.
-        quantity, modality, unit: of the value.
+        quantity, modality, unit: of the value; "" where the item is left out.
         reported: the unit as the release writes it, or "" if it does not.
         factor, offset, low, high: see above.
     """
@@ -85,7 +87,8 @@ def load_rules(package: str) -> list[Rule]:
 
 def modalities(rules: Iterable[Rule], table: str | None = None) -> list[str]:
     """The modalities, of one table or of all, in order."""
-    return list(dict.fromkeys(r.modality for r in rules if table in (None, r.table)))
+    own = (r.modality for r in rules if r.quantity and table in (None, r.table))
+    return list(dict.fromkeys(own))
 
 
 def judge(tables: RawTables, rules: Iterable[Rule], table: str, scanned: Path, out: Path) -> None:
@@ -97,7 +100,7 @@ def judge(tables: RawTables, rules: Iterable[Rule], table: str, scanned: Path, o
         table: that the rows are of.
         scanned: Parquet file with the columns id, hours, item, written and reported.
         out: Parquet file to write: id, hours, modality, quantity, value, fate and copies (how often
-            the row was there). Items without a rule are not in it.
+            the row was there). Items without a rule, or left out, are not in it.
     """
     own = [rule for rule in rules if rule.table == table]
     _make_rules(tables, own)
@@ -115,7 +118,7 @@ def count_fates(
         fates[fate] = fates.get(fate, 0) + number
     others = tables.execute(_OTHERS.format(scanned=scan(scanned)))
     if others:
-        told = manifest.counts.setdefault("items that quantities.csv does not list", {})
+        told = manifest.counts.setdefault(OTHERS, {})
         told[table] = {
             "rows": sum(number for _, number in others),
             "items": len(others),
@@ -147,7 +150,7 @@ def series_section(name: str) -> dict[str, Any]:
 
 def units_of(rules: Iterable[Rule]) -> Mapping[str, str]:
     """Quantity → unit, for the manifest."""
-    return {rule.quantity: rule.unit for rule in rules}
+    return {rule.quantity: rule.unit for rule in rules if rule.quantity}
 
 
 def _make_rules(tables: RawTables, rules: list[Rule]) -> None:
@@ -157,8 +160,8 @@ def _make_rules(tables: RawTables, rules: list[Rule]) -> None:
             quantity VARCHAR, modality VARCHAR, reported VARCHAR, factor DOUBLE, shift DOUBLE,
             low DOUBLE, high DOUBLE)
     """)
-    tables.connection.executemany(
-        "INSERT INTO rule VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    tables.insert(
+        "rule",
         [
             [
                 *(rank, rule.item, rule.place, rule.quantity, rule.modality),
@@ -179,9 +182,9 @@ _KNOWN = """
     SELECT named.item, list(struct_pack(quantity := quantity, modality := modality,
         reported := reported, factor := factor, shift := shift, low := low, high := high)
         ORDER BY place) AS rules
-    FROM named JOIN rule ON rule.item = named.pattern GROUP BY named.item
+    FROM named JOIN rule ON rule.item = named.pattern WHERE quantity <> '' GROUP BY named.item
 """
-"""Every item with its rules in order."""
+"""Every item that is not left out, with its rules in order."""
 
 _VALUES = """
     WITH once AS (
@@ -189,18 +192,19 @@ _VALUES = """
         FROM {scanned} WHERE item IN (SELECT item FROM known) GROUP BY ALL
     ), numbered AS (
         SELECT once.*, rules,
+            [r FOR r IN rules IF coalesce(lower(trim(reported)), '') IN ('', r.reported)
+                OR r.reported = ''] AS own,
             TRY_CAST(regexp_replace(written, '^\\s*[<>]=?\\s*|\\s*%?\\s*$', '', 'g') AS DOUBLE) AS x
         FROM once JOIN known USING (item)
     ), tried AS (
-        SELECT *, [r FOR r IN rules IF x * r.factor + r.shift BETWEEN r.low AND r.high][1] AS fit
+        SELECT *, [r FOR r IN own IF x * r.factor + r.shift BETWEEN r.low AND r.high][1] AS fit
         FROM numbered
     )
     SELECT id, hours, copies, coalesce(fit, rules[1]).modality AS modality,
         coalesce(fit, rules[1]).quantity AS quantity,
         (x * fit.factor + fit.shift)::FLOAT AS value,
         CASE WHEN x IS NULL OR NOT isfinite(x) THEN 'no number'
-            WHEN rules[1].reported <> '' AND coalesce(trim(reported), '') <> ''
-                AND lower(trim(reported)) <> rules[1].reported THEN 'another unit'
+            WHEN len(own) = 0 THEN 'another unit'
             WHEN fit IS NULL THEN 'outside the limits'
             ELSE 'kept' END AS fate
     FROM tried

@@ -1,5 +1,6 @@
 """Cohorts that can be made: a folder with its tables, files, cohort.toml and manifest.json."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from remind.sources.manifest import Manifest
 from remind.sources.masking import MaskSpec, apply, existing, load_mask
 
 __all__ = ["PREPARE", "Preparation", "prepare"]
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ def prepare(
 ) -> Manifest:
     """Make the cohort folder of a source; it is there whole or not at all.
 
+    What is being read is told to the logger "remind.sources", a line each, at the level INFO.
+
     What a killed preparation left beside `out` is cleared away by the next one; while one is at
     work, another one to the same folder is refused.
 
@@ -69,6 +74,7 @@ def prepare(
         _check_free(out)  # another preparation may have ended since
         manifest = source.write(temporary, **options)
         if mask is not None:
+            LOG.info("masking the cohort")
             apply(temporary, mask, manifest)
         manifest.write(temporary)
         if out.exists():

@@ -4,8 +4,9 @@ The memory that DuckDB takes is bounded by an option; what does not fit goes to 
 inside the cohort folder that is being made, and goes away with it.
 """
 
+import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from remind.sources.manifest import sha256_of
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 WORK = ".work"
+LOG = logging.getLogger(__name__)
 
 
 class RawTables:
@@ -26,14 +28,14 @@ class RawTables:
         root: the folder of the release.
         out: the folder that is being made; the working files lie in it until `close`.
         memory_gb: memory limit of DuckDB in gigabytes, > 0.
-        threads: of DuckDB; None takes all cores.
+        threads: of DuckDB, >= 1; None takes all cores.
         title: what the release is called in messages, as in "MIMIC-IV".
 
     Attributes:
         work: the folder of working files.
 
     Raises:
-        InputError: root is no folder, or DuckDB is not installed.
+        InputError: root is no folder, a limit is out of range, or DuckDB is not installed.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class RawTables:
             raise InputError(f"{root} is no folder: give --root the folder of {title}")
         if memory_gb <= 0:
             raise InputError(f"--memory must be above 0 gigabytes, got {memory_gb}")
+        if threads is not None and threads < 1:
+            raise InputError(f"--threads must be at least 1, got {threads}")
         self.root, self.title = root, title
         self.used: dict[str, dict[str, Any]] = {}
         work = out / WORK
@@ -108,8 +112,9 @@ class RawTables:
 
         Args:
             name: of the table, as in "hosp/labevents".
-            columns: name in the file → DuckDB type. A type that ends in "?" makes null of what is
-                no such value (text in a numeric column, "<0.1"); otherwise it is an error.
+            columns: name in the file, in any case → DuckDB type. A type that ends in "?" makes
+                null of what is no such value (text in a numeric column, "<0.1"); otherwise it is
+                an error.
             optional: columns that older or newer versions lack; they are null then.
             as_name: of the view; by default the last part of the name.
             root: of another module, if the table is not below the root of these tables.
@@ -118,7 +123,8 @@ class RawTables:
             The name of the view.
 
         Raises:
-            InputError: no such table or column: names the file and the nearest column.
+            InputError: no such table or column, or two that differ in case only: names the file
+                and the nearest column.
         """
         root = root or self.root
         path = self.find(name, root)
@@ -129,16 +135,13 @@ class RawTables:
             )
         view = as_name or name.rsplit("/", 1)[-1]
         with self.explained(path):
-            have = [row[0] for row in self.execute(f"DESCRIBE SELECT * FROM {scan(path)}")]
-            for column in columns:
-                if column not in have and column not in optional:
-                    hint = did_you_mean(column, have)
-                    raise InputError(f'{path} has no column "{column}"{hint}')
+            have = _require(path, self._names(path), columns, optional)
             picked = ", ".join(_typed(column, kind, have) for column, kind in columns.items())
             self.connection.execute(
                 f'CREATE OR REPLACE VIEW "{view}" AS SELECT {picked} FROM {scan(path)}'
             )
         self.used[name] = {"path": str(path.relative_to(root)), "bytes": _size(path)}
+        LOG.info("reading %s (%s bytes)", path, f"{_size(path):,}")
         if root != self.root:
             self.used[name]["root"] = str(root)
         return view
@@ -146,6 +149,13 @@ class RawTables:
     def execute(self, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows; for results that fit in memory."""
         return self.connection.execute(query, parameters or []).fetchall()
+
+    def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Append rows to a table, all in one statement."""
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            values = ", ".join(["unnest(?)"] * len(columns))
+            self.execute(f"INSERT INTO {table} SELECT {values}", columns)
 
     def number(self, query: str) -> int:
         """The one whole number that a query returns."""
@@ -163,6 +173,7 @@ class RawTables:
         for facts in self.used.values():
             path = Path(facts.get("root", self.root)) / facts["path"]
             if path.is_file():
+                LOG.info("taking the checksum of %s", path)
                 facts["sha256"] = sha256_of(path)
         return self.used
 
@@ -184,6 +195,18 @@ class RawTables:
                 raise
             raise sentence from error
 
+    def _names(self, path: Path) -> list[str]:
+        """The columns of a file as it writes them.
+
+        DuckDB takes names in any case, and renames the second of two that differ in nothing else.
+        """
+        if path.is_file() and not path.name.endswith(".parquet"):
+            rows = self.execute(f"SELECT * FROM {scan(path, header=False)} LIMIT 1")
+            return [name or "" for row in rows for name in row]
+        file = path if path.is_file() else min(path.glob("*.parquet"))
+        leaves = f"parquet_schema('{quoted(file)}') WHERE coalesce(num_children, 0) = 0"
+        return [name for (name,) in self.execute(f"SELECT name FROM {leaves}")]
+
     def _sentence(self, error: Exception, place: Path) -> InputError | None:
         """The user's error behind one of DuckDB's, None if it is ours."""
         duckdb, message = self._duckdb, str(error).lower()
@@ -204,23 +227,37 @@ class RawTables:
         return None
 
 
-def _typed(column: str, kind: str, have: Sequence[str]) -> str:
-    if column not in have:
+def _require(
+    path: Path, names: Sequence[str], columns: Iterable[str], optional: Sequence[str]
+) -> set[str]:
+    """The names in lower case, of which there must be one for each column that is asked for."""
+    for column in columns:
+        same = [name for name in names if name.lower() == column.lower()]
+        if not same and column not in optional:
+            raise InputError(f'{path} has no column "{column}"{did_you_mean(column, names)}')
+        if len(same) > 1:
+            listed = " and ".join(f'"{name}"' for name in same)
+            raise InputError(f"{path} has the columns {listed}: rename or remove one of them")
+    return {name.lower() for name in names}
+
+
+def _typed(column: str, kind: str, have: Container[str]) -> str:
+    if column.lower() not in have:
         return f'NULL::{kind.rstrip("?")} AS "{column}"'
     if kind.endswith("?"):
         return f'TRY_CAST("{column}" AS {kind[:-1]}) AS "{column}"'
     return f'CAST("{column}" AS {kind}) AS "{column}"'
 
 
-def scan(path: Path) -> str:
-    """SQL that reads a file, or a folder of Parquet shards."""
+def scan(path: Path, *, header: bool = True) -> str:
+    """SQL that reads a file, or a folder of shards; the first line of CSV is a header or a row."""
     if path.is_dir():
         return f"read_parquet('{quoted(path)}/*.parquet')"
     if path.name.endswith(".parquet"):
         return f"read_parquet('{quoted(path)}')"
     return (  # all that could be guessed is given: notes hold lines that look like anything
-        f"read_csv('{quoted(path)}', header = true, all_varchar = true, delim = ',', quote = '\"',"
-        " escape = '\"', comment = '', skip = 0)"
+        f"read_csv('{quoted(path)}', header = {header}, all_varchar = true, delim = ',',"
+        " quote = '\"', escape = '\"', comment = '', skip = 0)"
     )
 
 

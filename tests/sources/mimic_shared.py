@@ -44,7 +44,7 @@ def copy_of(release: Release, folder: Path) -> Release:
 def prepared(release: Release, out: Path, *, modules: bool = True, **options: object) -> Manifest:
     """Prepare with one thread, from all modules or from the root alone."""
     where = release.options if modules else {"root": release.root}
-    return prepare("mimic-iv", out, **where, threads=1, **options)
+    return prepare("mimic-iv", out, **{"threads": 1, **where, **options})
 
 
 @cache

@@ -1,5 +1,6 @@
 """eICU-CRD: values in their units and within their limits, against a plain reading."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -125,3 +126,79 @@ def test_another_unit_is_left_out_and_counted(release: Release, tmp_path: Path) 
     assert set(fates) == {"kept", "another unit"}
     chemistry = pd.read_parquet(tmp_path / "out" / "chemistry.parquet")
     assert (chemistry["variable"] == "creatinine").sum() == fates["kept"] > 0
+
+
+def planted(release: Release, table: str, rows: list[dict[str, object]], out: Path) -> pd.DataFrame:
+    """The values of rows of one stay, a minute after each other, where nothing else is recorded.
+
+    Returns:
+        Quantity and value by the number of the row; those that were left out are not there.
+    """
+    for name in set(release.tables) - {"patient", table}:
+        release.file(name).unlink()
+    stays = release.tables["patient"].set_index("patientunitstayid")
+    is_good = (stays["unitvisitnumber"] == 1) & (stays["unitdischargeoffset"] > WINDOW * 60)
+    own = {"patientunitstayid": stays.index[is_good & (stays["age"].str.len() == 2)][5]}
+    first = release.tables[table].iloc[0]
+    release.tables[table] = pd.DataFrame(
+        {**first, **own, **dict.fromkeys(OFFSETS[table], minute), **row}
+        for minute, row in enumerate(rows)
+    )
+    release.write(table)
+    prepared(release, out)
+    series = (pd.read_parquet(file) for file in out.glob("*.parquet"))
+    found = pd.concat(frame for frame in series if "variable" in frame)
+    number = (found["time"] * 60).round().astype(int)
+    return found.assign(number=number).set_index("number")[["variable", "value"]]
+
+
+OUTPUTS = {
+    "Urine": "urine_output",
+    "Urine Output-Foley": "urine_output",
+    "L Nephrostomy": "urine_output",
+    "Left nephrostomy tube": "urine_output",
+    "Urostomy": "urine_output",
+    "Gastrostomy": "gastric_output",
+    "PEG tube": "gastric_output",
+    "Ventriculostomy": "drain_output",
+    "Colostomy": "stool_output",
+    "Stool": "stool_output",
+    **dict.fromkeys(("Urine Count", "incontinent urine counts", "Urine Occurrence")),
+    **dict.fromkeys(
+        ("inc. of urine", "Unmeasured Urine", "Mixed Urine/Stool Volume", "Stool/Urine")
+    ),
+}
+"""Last part of cellpath → what it is a volume of, None for counts, guesses and mixtures."""
+
+
+def test_outputs_are_volumes_of_their_kind(release: Release, tmp_path: Path) -> None:
+    path = "flowsheet|Flowsheet Cell Labels|I&O|Output (ml)|"
+    rows: list[dict[str, object]] = [
+        {"cellpath": path + name, "cellvaluenumeric": "3.0"} for name in OUTPUTS
+    ]
+    found = planted(release, "intakeOutput", rows, tmp_path / "out")
+    names = found["variable"].to_dict()
+    assert {name: names.get(number) for number, name in enumerate(OUTPUTS)} == OUTPUTS
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    left_out = counts["items that quantities.csv does not list or leaves out"]["intakeoutput"]
+    assert left_out["rows"] == list(OUTPUTS.values()).count(None)
+    assert "output (ml)|urine count" in left_out["most frequent"]
+
+
+def test_ionized_calcium_is_in_one_unit_whatever_a_hospital_writes(
+    release: Release, tmp_path: Path
+) -> None:
+    cases = [
+        *(("4.5", "mg/dL", 4.5), ("1.12", "mg/dL", 4.489), ("1.12", "mmol/L", 4.489)),
+        *(("1.12", "", 4.489), ("4.6", "", 4.6), ("4.7", "mEq/L", None), ("0.1", "mg/dL", None)),
+    ]
+    rows: list[dict[str, object]] = [
+        {"labname": "ionized calcium", "labresult": written, "labmeasurenamesystem": unit}
+        for written, unit, _ in cases
+    ]
+    found = planted(release, "lab", rows, tmp_path / "out")
+    expected = {number: value for number, (*_, value) in enumerate(cases) if value is not None}
+    assert found["value"].round(3).to_dict() == pytest.approx(expected, rel=1e-4)
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    fates = {"kept": 5, "another unit": 1, "outside the limits": 1}
+    assert counts["quantities"]["calcium_ionized"] == fates

@@ -125,6 +125,24 @@ def test_patterns_take_names_as_they_are_and_files_in_natural_order(tmp_path: Pa
         assert table["id"].tolist() == ["a1"] + ["a[1]"] * (len(expected) - 1)
 
 
+def test_both_eyes_of_a_patient_are_in_one_split_without_being_told(tmp_path: Path) -> None:
+    """Unless another column is named, the first of the id is who a row is of."""
+    root = fprm_release(tmp_path / "eyes", 40)
+    table = pd.read_csv(root / "labels.csv", dtype=str)
+    table.assign(visit=range(len(table))).to_csv(root / "labels.csv", index=False)
+    kept, fold = FPRM_LAYOUT.split("[split]")
+    fold = fold[fold.index("[modalities") :]
+    for name, group in (("first", ""), ("other", 'group_by = "visit"')):
+        layout = tmp_path / "layout.toml"
+        layout.write_text(kept.replace('group_by = "patient"', group) + fold)
+        told = prepare("eye", tmp_path / name, root=root, layout=layout)
+        cohort = read_cohort(tmp_path / name)
+        patients = [key.partition("_")[0] for key in cohort.ids]
+        num = pd.Series(cohort.split).groupby(patients).nunique()
+        assert (num.max() == 1) == (name == "first")
+        assert any("no group_by" in note for note in told.notes) == (name == "first")
+
+
 def docs_layouts() -> list[str]:
     """The layouts of the docs, which are whole files."""
     blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)

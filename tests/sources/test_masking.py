@@ -92,7 +92,14 @@ def test_of_two_modalities_half_and_half_is_the_most_that_can_be_hidden() -> Non
     hidden_NL = hide_each(present_NL, safe_N, offset_N, 0.49)
     assert not hidden_NL.all(axis=1).any()
     assert hidden_NL.mean(axis=0) == pytest.approx([0.49, 0.49], abs=0.03)
-    assert "lower the shares" in sentence(lambda: hide_each(present_NL, safe_N, offset_N, 0.6))
+    told = sentence(lambda: hide_each(present_NL, safe_N, offset_N, [0.9, 0.2]))
+    assert told == (
+        '"m0" cannot be hidden from 90% of its patients with those shares of others, '
+        "for every patient keeps a modality: lower the shares"
+    )
+    has_more_N = np.arange(4000) % 2 == 0
+    told = sentence(lambda: hide_each(present_NL[:, :1], has_more_N, offset_N, 0.8))
+    assert "from 80% of its patients, only from 50%, for every patient" in told
     safe = hide_each(present_NL, ~safe_N, offset_N, 0.6)  # they are observed in something else
     assert safe.mean(axis=0) == pytest.approx([0.6, 0.6], abs=0.03)
     assert safe.all(axis=1).mean() == pytest.approx(0.36, abs=0.03)
@@ -427,6 +434,47 @@ def test_long_tables_of_one_form_are_joined_as_shards(tmp_path: Path) -> None:
         "000-early.csv.gz",
         "001-late.csv.gz",
     ]
+
+
+@pytest.mark.parametrize("kind", ["text", "times"])
+def test_series_of_numbers_and_of_words_are_joined_and_nothing_else_that_differs(
+    kind: str, tmp_path: Path
+) -> None:
+    """The numbers stay numbers, for what a variable holds is found out by variable."""
+    root, number = small(tmp_path / "root"), np.arange(200)
+    words = np.array(["nasal cannula", "none"], dtype=object)[number % 2]
+    values = {
+        "early": (number / 10).astype(np.float32),
+        "late": words if kind == "text" else pd.to_datetime(number, unit="D"),
+    }
+    values["early"][:3] = np.nan
+    for name, column in values.items():
+        rows = pd.DataFrame({"id": number, "time": 1.0, "variable": name, "value": column})
+        rows.to_parquet(root / f"{name}.parquet", index=False)
+    content = (root / "cohort.toml").read_text().split("[modalities.early]")[0]
+    for name in values:
+        content += f'[modalities.{name}]\nkind = "series"\ntable = "{name}.parquet"\n'
+    (root / "cohort.toml").write_text(content)
+    mask = {"patients": "any", "keep": {"all": ["early", "late"], "b": ["b"]}}
+    mask = mask_from_dict({**mask, "random": {"share": {"b": 0.1}}})
+
+    def join() -> None:
+        prepare("cohort", tmp_path / "out", root=root, mask=mask)
+
+    if kind == "times":
+        told = sentence(join)
+        assert "the mask: [keep] all joins tables that do not fit together (" in told
+        assert "join those that are alike" in told
+        assert not (tmp_path / "out").exists()
+        return
+    join()
+    raw = read_cohort(tmp_path / "out").values["all"]
+    facts = raw.describe()
+    assert facts["variables"]["early"]["max"] == pytest.approx(19.9)
+    assert raw.num_empty_N.sum() == 3
+    files = sorted(tmp_path.glob("out/all/*.parquet"))
+    written = [text for file in files for text in pq.read_table(file)["value"].to_pylist()]
+    assert written == [*[None] * 3, *[f"{n / 10:g}" for n in number[3:]], *words]
 
 
 def test_shards_elsewhere_are_all_kept_whatever_is_before_their_suffix(tmp_path: Path) -> None:

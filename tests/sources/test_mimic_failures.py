@@ -41,15 +41,19 @@ def refused(
     capsys: pytest.CaptureFixture[str],
     *options: object,
 ) -> str:
-    """What the command says when it refuses: status 2, one line, and nothing is left behind."""
+    """What the command says when it refuses: status 2, one sentence, and nothing is left behind.
+
+    Before it there is progress only: what was being read.
+    """
     beside = sorted(out.parent.iterdir())
     arguments = ("--out", out, "--threads", 1, *options)
     assert remind(monkeypatch, "prepare", "mimic-iv", *arguments) == 2
     assert sorted(out.parent.iterdir()) == beside
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.count("\n") == 1
-    return told.err.strip()
+    *progress, sentence = told.err.splitlines()
+    assert all(line.startswith("reading ") for line in progress)
+    return sentence
 
 
 def remove(release: Release, table: str) -> None:
@@ -79,6 +83,7 @@ def spoil(release: Release, table: str, column: str, word: str) -> None:
         (remove, ("hosp/patients",), ("no table hosp/patients", "--root must be")),
         (rename, ("hosp/labevents", "valuenum", "value_num"), ('no column "valuenum"',)),
         (rename, ("icu/icustays", "intime", "in_time"), ('did you mean "in_time"',)),
+        (rename, ("icu/icustays", "los", "INTIME"), ('"intime" and "INTIME": rename or',)),
         (truncate, ("hosp/labevents",), ("download the file again",)),
         (truncate, ("icu/chartevents",), ("download the file again",)),
         (truncate, ("hosp/admissions",), ("download the file again",)),
@@ -109,6 +114,7 @@ def test_a_broken_table_is_one_sentence_that_names_its_file(
         ({"task": "mortality-60d"}, 'did you mean "mortality-90d"'),
         ({"window": 0.0}, "window must be above 0"),
         ({"memory": -1.0}, "memory must be above 0"),
+        ({"threads": 0}, "--threads must be at least 1, got 0"),
         ({"note": Path("nowhere")}, "nowhere is no folder"),
         ({"window": 4000.0}, "no stay is left"),
     ],

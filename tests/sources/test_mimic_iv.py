@@ -1,6 +1,7 @@
 """MIMIC-IV from generated files with the real columns: who is in it, labels, modalities, splits."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from remind.sources.manifest import Manifest, flow_lines
 from remind.sources.mimic_iv.tasks import LONG_STAY_DAYS
 from tests.commands import remind
 from tests.sources.mimic_columns import DIAGNOSES
-from tests.sources.mimic_release import Release
+from tests.sources.mimic_release import Release, write_table
 from tests.sources.mimic_shared import (
     WINDOW_HOURS,
     candidates,
+    copy_of,
     features,
     main_table,
     prepared,
@@ -51,9 +53,16 @@ def test_from_raw_files_to_a_fit_on_the_command_line(
     release, cohort = release_of(tmp_path_factory, 20), tmp_path / "cohort"
     options = [part for name, path in release.options.items() for part in (f"--{name}", path)]
     assert remind(monkeypatch, "prepare", "mimic-iv", *options, "--out", cohort) == 0
-    told = capsys.readouterr().out
+    captured = capsys.readouterr()
+    told, progress = captured.out, captured.err.splitlines()
     assert "that last at least 48 hours" in told
     assert f"next: remind describe {cohort}" in told
+    charts = release.file("icu/chartevents")
+    size = f"({charts.stat().st_size:,} bytes)"
+    assert progress.index(f"reading {charts} {size}") < progress.index(
+        f"taking the checksum of {charts}"
+    )
+    assert not any("reading" in line for line in told.splitlines())
 
     assert remind(monkeypatch, "describe", cohort, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
@@ -170,6 +179,21 @@ def test_versions_and_formats_give_the_same_cohort(
         assert told[name].version == version
         assert told[name].counts == told["3.1"].counts
         assert found[name] == found["3.1"]
+
+
+@pytest.mark.parametrize("write_in", [str.lower, str.upper])
+def test_names_of_columns_may_be_in_any_case(
+    write_in: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """As in copies out of databases; those of images and ECGs are in both cases in the release."""
+    release = copy_of(release_of(tmp_path_factory, 20), tmp_path / "release")
+    prepared(release, tmp_path / "as released")
+    for file in tmp_path.glob("release/**/*.csv*"):
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+        write_table(file, frame.rename(columns=write_in))
+    prepared(release, tmp_path / "out")
+    label = "died_in_hospital"
+    assert features(tmp_path / "out", label) == features(tmp_path / "as released", label)
 
 
 def test_persons_never_cross_splits_and_the_sicker_have_worse_values(

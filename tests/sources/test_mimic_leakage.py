@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from remind.sources.mimic_iv.studies import REPORT_HOURS
 from tests.sources.mimic_changes import Change, changes, later
 from tests.sources.mimic_release import Release, write_table
 from tests.sources.mimic_shared import (
@@ -42,7 +43,7 @@ def change_all(release: Release, possible: dict[str, list[Change]], last: pd.Ser
 
 
 def change_studies(release: Release, last: pd.Series) -> None:
-    """Change ECG measurements and X-ray labels of studies after the last prediction."""
+    """Change ECG measurements after the last prediction, and X-ray labels reported after it."""
     machine = pd.read_csv(release.ecg / "machine_measurements.csv", parse_dates=["ecg_time"])
     change = later("ecg_time", values=("rr_interval", "qrs_end", "t_axis"))
     machine, num = change(machine, last)
@@ -50,10 +51,11 @@ def change_studies(release: Release, last: pd.Series) -> None:
     metadata = pd.read_csv(release.cxr / "mimic-cxr-2.0.0-metadata.csv.gz")
     taken = metadata["StudyDate"].astype(str) + metadata["StudyTime"].map("{:010.3f}".format)
     taken = pd.to_datetime(taken, format="%Y%m%d%H%M%S.%f")
-    is_later = taken > metadata["subject_id"].map(last)
+    is_later = taken + pd.Timedelta(hours=REPORT_HOURS) > metadata["subject_id"].map(last)
     file = release.cxr / "mimic-cxr-2.0.0-chexpert.csv.gz"
     labels = pd.read_csv(file)
-    labels.loc[labels["study_id"].isin(metadata.loc[is_later, "study_id"]), "Edema"] = -1.0
+    of_later = labels["study_id"].isin(metadata.loc[is_later, "study_id"])
+    labels.loc[of_later, "Edema"] = 1 - labels.loc[of_later, "Edema"].fillna(0.0)
     write_table(file, labels)
     assert num > 0
     assert is_later.any()
@@ -140,3 +142,25 @@ def test_what_happens_before_the_prediction_does_change_features(
     differ = {name.removesuffix(".parquet") for name in old if old[name] != new[name]}
     assert set().union(*changed.values()) <= differ
     assert "patients" not in differ
+
+
+def test_labels_of_x_rays_count_a_day_after_these(release: Release, tmp_path: Path) -> None:
+    """Of 23 hours before the prediction they are unknown, and those of 25 hours before known."""
+    stays = candidates(release.tables)
+    long = stays["outtime"] - stays["intime"] > pd.Timedelta(hours=WINDOW_HOURS + 12)
+    stay = stays[long & stays["is_first"]].iloc[0]
+    files = [release.cxr / f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("metadata", "chexpert")]
+    metadata, labels = map(pd.read_csv, files)
+    is_other = metadata["subject_id"] != stay["subject_id"]
+    planted, found = [], []
+    for study, hours in enumerate((25, 23)):
+        taken = stay["intime"] + pd.Timedelta(hours=WINDOW_HOURS - hours)
+        own = {"subject_id": stay["subject_id"], "study_id": study}
+        date, time = int(taken.strftime("%Y%m%d")), float(taken.strftime("%H%M%S"))
+        planted.append(metadata.iloc[[0]].assign(**own, StudyDate=date, StudyTime=time))
+        found.append(labels.iloc[[0]].assign(**own, Edema=float(study)))
+    write_table(files[0], pd.concat([metadata[is_other], *planted]))
+    write_table(files[1], pd.concat([labels, *found]))
+    manifest = prepared(release, tmp_path / "out")
+    assert main_table(tmp_path / "out").loc[stay.name, "cxr_edema"] == "absent"
+    assert any("24 hours before the prediction or earlier" in note for note in manifest.notes)

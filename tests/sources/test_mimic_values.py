@@ -129,3 +129,67 @@ def test_fates_are_those_of_a_plain_recount(tmp_path_factory: pytest.TempPathFac
     }
     vitals = pd.read_parquet(folder / "vitals.parquet")
     assert (vitals["variable"] == "heart_rate").sum() == is_plausible.sum()
+
+
+NEVER = 1e6
+INFUSIONS: dict[str, tuple[list[tuple[int, float, float, float | None]], list[list[float]]]] = {
+    # a bolus while it runs
+    "insulin_rate": (
+        [(223258, 1, 2, 5), (223258, 2, 6, 4), (223258, 3, 3.1, None)],
+        [[1, 5], [2, 4], [6, 0]],
+    ),
+    # one within another
+    "crystalloid_rate": (
+        [(225158, 1, 20, 50), (225158, 5, 6, 900)],
+        [[1, 50], [5, 900], [6, 50], [20, 0]],
+    ),
+    # another item of the quantity goes on, at last beyond the prediction
+    "phenylephrine": (
+        [(221749, 1, 5, 2), (229630, 5, 9, 3), (229632, 8, NEVER, 4)],
+        [[1, 2], [5, 3], [8, 4]],
+    ),
+    # two items end together
+    "fentanyl": ([(221744, 1, 3, 30), (225942, 2, 3, 40)], [[1, 30], [2, 40], [3, 0]]),
+    # one runs when series begin
+    "propofol": ([(222168, -9, 4, 20), (222168, -12, -9, 30)], [[0, 20], [4, 0]]),
+    # one has ended when series begin
+    "midazolam": ([(221668, -9, -2, 3)], []),
+}
+"""Quantity → item, start, end and rate of infusions of a stay; hours and values of the series."""
+UNITS = {"insulin_rate": "units/hour", "crystalloid_rate": "mL/hour", "fentanyl": "mcg/hour"}
+
+
+def test_a_rate_holds_until_no_infusion_of_its_quantity_goes_on(
+    release: Release, tmp_path: Path
+) -> None:
+    """Hours are counted from when series begin, two days before the end of the ICU stay."""
+    stays = candidates(release.tables)
+    is_long = stays["outtime"] - stays["intime"] > pd.Timedelta(hours=72)
+    is_alive = (stays["hospital_expire_flag"] == 0) & stays["deathtime"].isna()
+    stay = stays[is_long & is_alive & stays["is_first"] & stays["dod"].isna()].iloc[0]
+    since = stay["outtime"] - pd.Timedelta(hours=48)
+    ids = {"subject_id": stay["subject_id"], "hadm_id": stay["hadm_id"], "stay_id": stay.name}
+    rows = [
+        {**ids, "itemid": item, "starttime": begins, "endtime": ends, "rate": rate, "amount": 9.0}
+        | {"rateuom": UNITS.get(quantity, "mcg/kg/min") if rate else None, "amountuom": "units"}
+        for quantity, (infusions, _) in INFUSIONS.items()
+        for item, begins, ends, rate in infusions
+    ]
+    given = pd.DataFrame(rows, columns=list(release.tables["icu/inputevents"].columns))
+    for name in ("starttime", "endtime"):
+        given[name] = since + pd.to_timedelta(given[name] * 60, unit="min").dt.round("min")
+    release.write("icu/inputevents", given)
+    for name in ("hosp/labevents", "icu/chartevents"):
+        release.file(name).unlink()
+    prepared(release, tmp_path / "out", modules=False, task="mortality-30d")
+    found = pd.concat(
+        pd.read_parquet(tmp_path / "out" / f"{name}.parquet")
+        for name in ("inputs", "vasopressors", "sedatives")
+    )
+    assert set(found["stay_id"]) == {stay.name}
+    found["time"] -= (since - stay["intime"]) / pd.Timedelta(hours=1)
+    for quantity, (_, expected) in INFUSIONS.items():
+        own = found.loc[found["variable"] == quantity, ["time", "value"]].sort_values("time")
+        assert own.round(2).to_numpy().tolist() == expected, quantity
+    bolus = found[found["variable"] == "insulin"]
+    assert bolus[["time", "value"]].round(2).to_numpy().tolist() == [[3.1, 9.0]]

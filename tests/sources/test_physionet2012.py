@@ -129,7 +129,7 @@ def test_what_is_left_out_is_counted(release: Release, tmp_path: Path) -> None:
     ]
     fates = manifest.counts["quantities"]["heart_rate"]
     assert (fates["outside the limits"], fates["no number"], fates["duplicate row"]) == (1, 1, 1)
-    others = manifest.counts["items that quantities.csv does not list"]["series"]
+    others = manifest.counts["items that quantities.csv does not list or leaves out"]["series"]
     assert others == {"rows": 1, "items": 1, "most frequent": {"novel": 1}}
     table = pd.read_parquet(tmp_path / "out" / "patients.parquet").set_index("record_id")
     assert table.loc[first, "weight_kg"] == pytest.approx(70.4)  # the second row is of the series

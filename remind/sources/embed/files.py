@@ -4,6 +4,7 @@ The release names them as /mnt/NAS2/mammo/anon_dicom/cohort_1/…, where nobody 
 counts is the path from cohort_1 on.
 """
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from remind.errors import InputError
 from remind.sources.raw import RawTables
 
 FOLDERS = ("images", "")  # below the root, holding cohort_1, cohort_2
+LOG = logging.getLogger(__name__)
 AT_ONCE = 8192  # files
 NUM_TRIED = 8  # files
 NUM_THREADS = 16  # a mounted bucket answers slowly, but many at once
@@ -35,14 +37,14 @@ def find_images(tables: RawTables) -> dict[str, int]:
     """)
     tables.execute("CREATE TABLE found (tail VARCHAR, path VARCHAR)")
     base = _images_folder(tables.root)
+    LOG.info("looking for the images below %s", base)
     names = tables.connection.cursor().execute("SELECT tail FROM sought ORDER BY tail")
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         while rows := names.fetchmany(AT_ONCE):
             tails = [tail for (tail,) in rows]
             is_there = pool.map(lambda tail: (base / tail).is_file(), tails)
             here = [tail for tail, there in zip(tails, is_there, strict=True) if there]
-            paths = [str(base / tail) for tail in here]
-            tables.execute("INSERT INTO found SELECT unnest(?), unnest(?)", [here, paths])
+            tables.insert("found", [(tail, str(base / tail)) for tail in here])
     given = """
         SELECT count(*) FROM image JOIN density USING (exam)
         WHERE modality IS NOT NULL AND tail IS NOT NULL AND grade IS NOT NULL

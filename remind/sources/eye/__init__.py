@@ -4,6 +4,7 @@ FPRM, the eye-imaging set of the paper (arXiv:2603.00046), has no public loader 
 layout file says where its table and files are, as for any other set (docs/eye.md).
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from remind.sources.manifest import Manifest, sha256_of
 
 OPTIONS = ("root", "layout", "seed")
 MISSING_FILES = "missing_files.csv"
+LOG = logging.getLogger(__name__)
 
 
 def write(folder: Path, *, root: Path, layout: Path | None = None, seed: int = 0) -> Manifest:
@@ -50,10 +52,15 @@ def write(folder: Path, *, root: Path, layout: Path | None = None, seed: int = 0
         options={"root": str(root), "layout": str(file), "seed": seed},
     )
     rows = read_rows(plan, root, manifest)
-    files = {
-        name: find_files_of_rows(part, plan.modalities[name]["kind"], root, rows)
-        for name, part in plan.files.items()
-    }
+    if plan.cohort.person != plan.cohort.group_by:
+        manifest.notes.append(
+            f'the layout has no group_by: rows of one "{plan.cohort.person}", the first column of '
+            "its id, never cross splits"
+        )
+    files = {}
+    for name, part in plan.files.items():
+        LOG.info("looking for the files of %s", name)
+        files[name] = find_files_of_rows(part, plan.modalities[name]["kind"], root, rows)
     rows = _observed_rows(plan, rows, files, manifest)
     counts = {name: _write_paths(folder, plan, name, rows, files[name]) for name in files}
     counts |= _tabular(plan, rows)
@@ -144,7 +151,7 @@ def _write_missing(
 def _write_table(folder: Path, plan: Layout, rows: Rows) -> None:
     """Write patients.parquet: the roles, and the columns of tabular modalities."""
     part = plan.cohort
-    roles = {part.label: rows.labels, part.group_by: rows.persons, plan.split.column: rows.splits}
+    roles = {part.label: rows.labels, part.person: rows.persons, plan.split.column: rows.splits}
     data: dict[str, Any] = {
         name: [values[row] for row in rows.order]
         for name, values in {**roles, part.id_name: rows.ids}.items()

@@ -6,7 +6,7 @@ table = "labels.csv"              # a row per eye or patient: .csv, .csv.gz or .
 id = ["patient", "eye"]           # one column, or several that name the row together
 label = "diagnosis"
 task = "multiclass"               # or binary
-group_by = "patient"              # whose rows never cross splits
+group_by = "patient"              # whose rows never cross splits [the first of several ids]
 unit = "eyes"                     # what a row is, in messages
 
 [labels]                          # value → class; rows of other values are left out [all]
@@ -75,6 +75,12 @@ class CohortPart(_Part):
     def id_name(self) -> str:
         """The name of the id in the cohort."""
         return "_".join(self.id_columns)
+
+    @property
+    def person(self) -> str | None:
+        """The column whose rows never cross splits: of both eyes of a patient, the patient."""
+        first = self.id_columns[0] if len(self.id_columns) > 1 else None
+        return self.group_by or first
 
 
 class SplitPart(_Part):
@@ -146,7 +152,7 @@ class Layout:
     def columns(self) -> dict[str, str]:
         """Each column that the layout names → the section that names it."""
         part = self.cohort
-        named = [(name, "[cohort]") for name in [*part.id_columns, part.label, part.group_by]]
+        named = [(name, "[cohort]") for name in [*part.id_columns, part.label, part.person]]
         named.append((self.split.column, "[split]"))
         for name, files in self.files.items():
             placeholders = [place for place in files.placeholders if place != "id"]
@@ -165,8 +171,8 @@ class Layout:
         part, split = self.cohort, self.split
         cohort = {"name": part.name, "table": "patients.parquet", "id": part.id_name}
         cohort |= {"label": part.label, "task": part.task}
-        if part.group_by is not None:
-            cohort["group_by"] = part.group_by
+        if part.person is not None:
+            cohort["group_by"] = part.person
         modalities = {
             name: {**keys, "table": f"{name}.parquet"} if name in self.files else keys
             for name, keys in self.modalities.items()

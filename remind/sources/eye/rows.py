@@ -25,7 +25,7 @@ class Rows:
         order: positions of the rows that are in, sorted by id.
         ids: text.
         labels: the class, None where there is none.
-        persons, splits: None if the layout names no column for them.
+        persons, splits: None if there is no column for them.
         has_values: tabular modality → positions of the rows with a value in one of its columns.
     """
 
@@ -71,7 +71,7 @@ def read_rows(plan: Layout, root: Path, manifest: Manifest) -> Rows:
         manifest.tables[file.name] = {"path": str(file), **facts}
     ids = _ids(table, plan.cohort.id_columns)
     unique_ids(table, plan.cohort.id_name, np.array(ids, dtype=object))
-    person, split = plan.cohort.group_by, plan.split.column
+    person, split = plan.cohort.person, plan.split.column
     rows = Rows(
         table=table,
         order=sorted(range(len(table)), key=ids.__getitem__),

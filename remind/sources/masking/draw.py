@@ -186,9 +186,11 @@ def _probabilities(
             break
     worst = int(np.abs(reached_L - share_L).argmax())
     if abs(reached_L[worst] - share_L[worst]) > WORST_SHARE:
+        is_alone = np.count_nonzero(share_L) == 1  # if not, what it reached depends on the order
+        most = f", only from {reached_L[worst]:.0%}" if is_alone else " with those shares of others"
         raise InputError(
-            f'"{names[worst]}" cannot be hidden from {share_L[worst]:.0%} of its patients, only '
-            f"from {reached_L[worst]:.0%}, for every patient keeps a modality: lower the shares"
+            f'"{names[worst]}" cannot be hidden from {share_L[worst]:.0%} of its patients{most}, '
+            "for every patient keeps a modality: lower the shares"
         )
     return prob_AL[row_N.ravel()]
 

@@ -1,6 +1,7 @@
 """A cohort folder that is there already, as a source: its tables are copied, its files named."""
 
 import json
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from remind.sources.masking.tables import rewrite, with_whole_paths
 
 OPTIONS = ("root",)
 BUILT_IN = {"support2": "support2.toml"}  # in the package
+LOG = logging.getLogger(__name__)
 PATH_KEYS = ("model", "weights")  # of a modality: files relative to the cohort
 
 
@@ -96,6 +98,7 @@ def _copy(
     for file, target in files.items():
         if not file.is_file():
             raise InputError(f"{file} does not exist: the cohort {spec.source} names it")
+        LOG.info("copying %s", file)
         rewrite(file, target, edit)
         facts: dict[str, Any] = {"path": str(file), "bytes": file.stat().st_size}
         manifest.tables[str(target.relative_to(folder))] = {**facts, "sha256": sha256_of(file)}

@@ -5,10 +5,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from remind.cohort.columns import is_text
 from remind.cohort.tables import column_names, find_files, suffix_of
 from remind.errors import InputError, did_you_mean
 from remind.sources.masking.layout import own_folder, plain_name
-from remind.sources.masking.tables import rewrite
+from remind.sources.masking.tables import is_csv, rewrite, with_text
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -19,7 +23,8 @@ def keep_modalities(
     """The sections `[modalities.<name>]` of a cohort with fewer modalities.
 
     Tabular ones are joined by their columns, those in long tables by putting their tables side by
-    side, as shards, into a folder of the cohort.
+    side, as shards, into a folder of the cohort; a column that is text in one of them becomes text
+    in all.
 
     Args:
         sections: of the cohort.
@@ -89,7 +94,11 @@ def _joined(name: str, members: Sections, folder: Path) -> dict[str, Any]:
 
 
 def _side_by_side(name: str, members: Sections, folder: Path) -> str:
-    """Put the tables of several modalities into one folder; the pattern of its files."""
+    """Put the tables of several modalities into one folder; the pattern of its files.
+
+    Raises:
+        InputError: they are of several formats, or have other columns or types that do not fit.
+    """
     files = [
         (member, file)
         for member, section in members.items()
@@ -103,6 +112,29 @@ def _side_by_side(name: str, members: Sections, folder: Path) -> str:
         )
     column_names([file for _, file in files])
     suffix, own = suffixes.pop(), own_folder(folder, name)
+    columns = [] if is_csv(files[0][1]) else _text_columns(name, [file for _, file in files])
+    edit = with_text(columns) if columns else None
     for number, (member, file) in enumerate(files):
-        rewrite(file, folder / own / f"{number:03d}-{plain_name(member)}{suffix}", None)
+        rewrite(file, folder / own / f"{number:03d}-{plain_name(member)}{suffix}", edit)
     return f"{own}/*{suffix}"
+
+
+def _text_columns(name: str, files: Sequence[Path]) -> list[str]:
+    """The columns of Parquet files that are text in some and something else in others."""
+    schemas = [pq.read_schema(file) for file in files]
+    types: dict[str, set[pa.DataType]] = {}
+    for schema in schemas:
+        for field in schema:
+            types.setdefault(field.name, set()).add(field.type)
+    columns = [
+        column for column, kinds in types.items() if len(kinds) > 1 and any(map(is_text, kinds))
+    ]
+    others = [pa.schema([f for f in schema if f.name not in columns]) for schema in schemas]
+    try:
+        pa.unify_schemas(others, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(
+            f"the mask: [keep] {name} joins tables that do not fit together ({error}): "
+            "join those that are alike"
+        ) from error
+    return columns

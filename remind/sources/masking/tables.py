@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from remind.cohort.columns import as_text, is_text, read_ids
 from remind.cohort.kinds.paths import SEPARATOR
 from remind.cohort.tables import BLOCK_BYTES, Table, column_names
+
+pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
 
 BATCH_ROWS = 1 << 16
 Edit = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -115,6 +118,21 @@ def with_whole_paths(columns: list[str], root: Path) -> Edit:
             arrays.append(values)
         schema = pa.schema(fields, metadata=batch.schema.metadata)
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    return edit
+
+
+def with_text(columns: Sequence[str]) -> Edit:
+    """Write some columns as text: 36.6 as "36.6", 15.0 as "15", NaN as null."""
+
+    def edit(batch: pa.RecordBatch) -> pa.RecordBatch:
+        for c, field in enumerate(batch.schema):
+            if field.name in columns:
+                values = batch.column(c)
+                if pa.types.is_floating(field.type):
+                    values = pc.if_else(pc.is_nan(values), None, values)
+                batch = batch.set_column(c, field.with_type(pa.string()), values.cast(pa.string()))
+        return batch
 
     return edit
 

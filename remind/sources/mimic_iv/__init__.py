@@ -5,7 +5,8 @@ Johnson et al., "MIMIC-IV, a freely accessible electronic health record dataset"
 in `tasks`; from when to when rows are read is in `stays`; what a number means is in quantities.csv
 (`quantities`). Nothing that became known after the prediction is a feature: laboratory results and
 reports count from when they were stored, cultures from when their result was, the flowsheet from
-the time it is charted for; codes of the own admission and discharge notes never.
+the time it is charted for, labels of chest X-rays a day after these (`studies`); codes of the own
+admission and discharge notes never.
 """
 
 from pathlib import Path
@@ -88,7 +89,7 @@ def write(
     if chosen.codes is not None:
         manifest.code_lists["label"] = chosen.codes
     manifest.code_lists["quantities"] = "remind/sources/mimic_iv/quantities.csv"
-    manifest.notes = notes(manifest, chosen, window)
+    manifest.notes = [*notes(manifest, chosen, window), *manifest.notes]
     write_toml(folder, chosen, seed, sections, COMMENT.format(task=task, unit=manifest.unit))
     return manifest
 

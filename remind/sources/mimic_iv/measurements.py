@@ -9,7 +9,7 @@ from pathlib import Path
 
 from remind.sources.mimic_iv.quantities import KEPT, Rule, items, judge, modalities
 from remind.sources.mimic_iv.release import Release
-from remind.sources.raw import scan
+from remind.sources.raw import RawTables, scan
 
 HOURS = "date_diff('second', u.intime, {time}) / 3600.0"
 
@@ -78,21 +78,33 @@ GIVEN = f"""
 RATES = """
     WITH given AS (
         SELECT DISTINCT * FROM {scanned}
-    ), next AS (
-        SELECT *, lead(begins) OVER (PARTITION BY stay_id, item ORDER BY begins, ends) AS resumes
-        FROM given
+    ), running AS (
+        SELECT given.*, quantity, greatest(begins, first) AS hours
+        FROM given JOIN (VALUES {quantities}) AS named (item, quantity) USING (item)
+        WHERE rate IS NOT NULL AND (begins >= first OR coalesce(ends > first, true))
     )
-    SELECT stay_id, item, begins AS hours, rate AS number, NULL::VARCHAR AS written,
-        rateuom AS reported FROM given WHERE rate IS NOT NULL AND begins >= first
+    SELECT stay_id, item, hours, rate AS number, NULL::VARCHAR AS written, rateuom AS reported
+    FROM running
     UNION ALL
-    SELECT stay_id, item, ends, 0, NULL, rateuom FROM next
-    WHERE rate IS NOT NULL AND ends >= first AND coalesce(resumes > ends, true)
+    SELECT stay_id, item, hours, number, NULL, reported FROM (
+        SELECT a.stay_id, a.quantity, coalesce(b.item, a.item) AS item, a.ends AS hours,
+            coalesce(b.rate, 0) AS number, coalesce(b.rateuom, a.rateuom) AS reported,
+            coalesce(b.begins <= a.begins AND b.begins < a.ends, true) AS is_new
+        FROM running AS a LEFT JOIN running AS b ON a.stay_id = b.stay_id
+            AND a.quantity = b.quantity AND b.begins <= a.ends AND coalesce(b.ends > a.ends, true)
+        WHERE a.ends >= a.hours
+        QUALIFY row_number() OVER (PARTITION BY a.stay_id, a.quantity, a.ends
+            ORDER BY a.begins DESC, b.begins DESC NULLS LAST,
+                b.item, b.rate, b.rateuom, a.item, a.rateuom) = 1
+    ) WHERE is_new
     UNION ALL
     SELECT stay_id, item, ends, amount, NULL, amountuom FROM given
     WHERE rate IS NULL AND ends >= first
 """
-"""A rate holds from its start, and is 0 at its end unless another follows; an amount without a rate
-counts when it is given. What ends after the prediction has no end yet."""
+"""A rate holds from its start, or from when series are read if it runs then. At its end the rate is
+0; if others of the quantity go on it is that of the one begun last of them, unless that holds
+already. An amount without a rate counts when it is given. What ends after the prediction has no end
+yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +142,23 @@ def _read(release: Release, rules: list[Rule], table: str) -> Path:
     scanned, values = tables.work / f"{short}.parquet", tables.work / f"{short}_values.parquet"
     with release.reading(table):
         tables.write(_scan(release, rules, table), scanned)
-    source = scan(scanned)
-    raw = RATES.format(scanned=source) if table == INPUT else f"FROM {source}"
+    if table == INPUT:
+        scanned = _rates(tables, rules, scanned)
     counts = release.manifest.counts.setdefault("quantities", {})
-    for quantity, fate, number in judge(tables, rules, table, raw, values):
+    for quantity, fate, number in judge(tables, rules, table, f"FROM {scan(scanned)}", values):
         counts.setdefault(quantity, {})[fate] = number
     scanned.unlink()
     return values
+
+
+def _rates(tables: RawTables, rules: list[Rule], given: Path) -> Path:
+    """The Parquet file of the rates at their times, in place of that of what was given when."""
+    rates = given.with_stem(f"{given.stem}_rates")
+    firsts = [rule for rule in rules if rule.table == INPUT and rule.place == 0]
+    quantities = ", ".join(f"({rule.item}, '{rule.quantity}')" for rule in firsts)
+    tables.write(RATES.format(scanned=scan(given), quantities=quantities), rates)
+    given.unlink()
+    return rates
 
 
 def _scan(release: Release, rules: list[Rule], table: str) -> str:

@@ -153,9 +153,8 @@ def _make_rules(tables: RawTables, rules: list[Rule]) -> None:
         CREATE OR REPLACE MACRO spelled(x) AS
             nullif(lower(replace(replace(replace(trim(x), ' ', ''), 'µ', 'u'), 'μ', 'u')), '');
     """)
-    insert = tables.connection.executemany
-    insert(
-        "INSERT INTO rule VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    tables.insert(
+        "rule",
         [
             [
                 *(rule.item, rule.place, rule.quantity, rule.modality, rule.unit == TEXT),
@@ -164,13 +163,12 @@ def _make_rules(tables: RawTables, rules: list[Rule]) -> None:
             for rule in rules
         ],
     )
-    insert(
-        "INSERT INTO spelling VALUES (?, ?, ?)",
+    tables.insert(
+        "spelling",
         [[rule.item, rule.place, text] for rule in rules for text in sorted(rule.spellings)],
     )
     words = {(rule.item, word): number for rule in rules for word, number in rule.words.items()}
-    if words:
-        insert("INSERT INTO word VALUES (?, ?, ?)", [[*key, n] for key, n in words.items()])
+    tables.insert("word", [[*key, number] for key, number in words.items()])
 
 
 _CHOICE = """

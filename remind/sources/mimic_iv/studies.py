@@ -1,5 +1,6 @@
 """Studies of the admission that were there at the prediction: reports, chest X-rays, ECGs."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ FINDINGS = (
     *("Fracture", "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion"),
     *("Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices"),
 )
+LOG = logging.getLogger(__name__)
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{number}" for number in range(1, 7))]
+REPORT_HOURS = 24
+"""From a chest X-ray to its report, on which CheXpert's labels rest: our choice, as a rule it is
+final within the day. MIMIC-CXR has neither its time nor a key to the reports of MIMIC-IV-Note."""
 IMAGE_SIZE = [224, 224]
 ECG_RATE_HZ, ECG_SECONDS = 100.0, 10.0
 
@@ -78,7 +83,7 @@ def write_reports(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_x_rays(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
-    """Write the paths of frontal chest X-rays; without any file, labels of the last study.
+    """Write the paths of frontal chest X-rays; without any file, labels of the last one reported.
 
     Returns:
         Sections of cohort.toml; the labels are in the table `wide_cxr`.
@@ -112,7 +117,8 @@ def write_x_rays(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
             )
             SELECT DISTINCT u.stay_id, u.subject_id, e.study_id, e.dicom_id,
                 {HOURS.format(time="e.taken")} AS time,
-                coalesce(ViewPosition IN {FRONTAL}, false) AS is_frontal
+                coalesce(ViewPosition IN {FRONTAL}, false) AS is_frontal,
+                taken + INTERVAL {REPORT_HOURS} HOUR <= u.until AS is_reported
             FROM dated AS e JOIN unit AS u ON e.subject_id = u.subject_id
             WHERE taken >= u.start AND taken <= u.until
         """)
@@ -127,7 +133,7 @@ def write_x_rays(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
         )
         return _read_findings(release)
     tables.execute("CREATE TABLE image (stay_id BIGINT, time DOUBLE, path VARCHAR)")
-    tables.connection.executemany("INSERT INTO image VALUES (?, ?, ?)", paths)
+    tables.insert("image", paths)
     tables.write("FROM image ORDER BY ALL", folder / "chest_xray.parquet")
     return {
         "chest_xray": {
@@ -178,6 +184,7 @@ def write_ecgs(
 def _image_paths(release: Release) -> list[tuple[int, float, str]]:
     """Stay, hours and absolute path of the frontal images that are there."""
     _, root = release.place(X_RAYS) or ("", Path())
+    LOG.info("looking for the images below %s", root)
     rows = release.tables.execute(
         "SELECT stay_id, time, subject_id, study_id, dicom_id FROM x_ray WHERE is_frontal"
     )
@@ -191,7 +198,7 @@ def _image_paths(release: Release) -> list[tuple[int, float, str]]:
 
 
 def _read_findings(release: Release) -> dict[str, dict[str, Any]]:
-    """Make `wide_cxr`: the labels of the last study before the prediction, in words."""
+    """Make `wide_cxr`: the labels of the last study whose report was written, in words."""
     if not release.has(LABELS, "chest X-rays are never observed"):
         return {}
     view = release.view(LABELS, {"study_id": "BIGINT", **dict.fromkeys(FINDINGS, "DOUBLE?")})
@@ -201,9 +208,13 @@ def _read_findings(release: Release) -> dict[str, dict[str, Any]]:
     with release.reading(LABELS):
         release.tables.execute(f"""
             CREATE TABLE wide_cxr AS SELECT stay_id, {picked}
-            FROM x_ray JOIN "{view}" USING (study_id)
+            FROM x_ray JOIN "{view}" USING (study_id) WHERE is_reported
             QUALIFY row_number() OVER (PARTITION BY stay_id ORDER BY time DESC, study_id) = 1
         """)
+    release.manifest.notes.append(
+        f"CheXpert's labels are of chest X-rays that were taken {REPORT_HOURS} hours before the "
+        "prediction or earlier, for they rest on reports whose time MIMIC-CXR does not say"
+    )
     return {"chest_xray_findings": {"kind": "tabular", "columns": list(columns.values())}}
 
 
@@ -225,6 +236,7 @@ def _write_records(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
             WHERE ecg_time >= u.start AND ecg_time <= u.until AND path IS NOT NULL
         """)
     _, root = release.place(RECORDS) or ("", Path())
+    LOG.info("looking for the records below %s", root)
     paths = [(stay, time, str(root.absolute() / path)) for stay, time, path in rows]
     found = [row for row in paths if Path(f"{row[2]}.hea").is_file()]
     count(release, "ecg_waveform", kept=len(found), no_file=len(paths) - len(found))
@@ -232,7 +244,7 @@ def _write_records(release: Release, folder: Path) -> dict[str, dict[str, Any]]:
         release.manifest.absent[f"{MODULES['ecg']} files"] = "ECG waveforms are never observed"
         return {}
     tables.execute("CREATE TABLE record (stay_id BIGINT, time DOUBLE, path VARCHAR)")
-    tables.connection.executemany("INSERT INTO record VALUES (?, ?, ?)", found)
+    tables.insert("record", found)
     tables.write("FROM record ORDER BY ALL", folder / "ecg_waveform.parquet")
     return {
         "ecg_waveform": {

@@ -1,6 +1,7 @@
 """The files of the challenge: a text file per record, in the folder of its set or in an archive."""
 
 import hashlib
+import logging
 import tarfile
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from remind.errors import InputError
 
+LOG = logging.getLogger(__name__)
 SETS = ("a", "b", "c")
 HEADER = "Time,Parameter,Value"
 ARCHIVES = (".zip", ".tar.gz")
@@ -105,6 +107,7 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _read_set(name: str, path: Path, rows: _Rows) -> RecordSet:
+    LOG.info("reading %s", path)
     digest, num_bytes, records = hashlib.sha256(), 0, list[int]()
     for file, content in _files(path):
         stem = PurePosixPath(file).stem
