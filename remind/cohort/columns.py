@@ -6,6 +6,7 @@ missing value; an infinite number is an error. True and false are 1 and 0.
 
 # N rows of the table
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -33,24 +34,38 @@ NOT_CATEGORIES = (  # what all values look like, what one does at least, and wha
 )
 
 
-def read_feature(table: Table, name: str, expected: ColumnKind | None = None) -> pd.Series:
+def refuse(sentence: str, row: int) -> None:
+    """Raise an InputError."""
+    raise InputError(sentence)
+
+
+def read_feature(
+    table: Table,
+    name: str,
+    expected: ColumnKind | None = None,
+    reject: Callable[[str, int], None] = refuse,
+) -> pd.Series:
     """One feature column: float64 with NaN if numeric, pandas categorical of text if not.
 
     Args:
         table: where the column is.
         name: the column.
         expected: what the column was in training; None finds out.
+        reject: takes what is wrong with a value, and its row: text among numbers, or a number that
+            is not finite. If it returns, the value is missing.
 
     Raises:
-        InputError: text among numbers, a number that is not finite, dates, or nested values.
+        InputError: dates or nested values, or what `reject` raises.
     """
     column = table.data[name]
     refuse_unusable(table, name, column)
-    kind = expected or _kind(table, name, column)
+    kind, but = (
+        _kind(table, name, column) if expected is None else (expected, "it is a numeric column")
+    )
     if kind == "categorical":
         return pd.Series(_categories(column), name=name)
-    values_N = _numbers(table, name, column)
-    _check_finite(table, name, values_N)
+    values_N = _numbers(table, name, column, but, reject)
+    _check_finite(table, name, values_N, reject)
     return pd.Series(values_N, name=name)
 
 
@@ -152,37 +167,46 @@ def text_hash(texts: np.ndarray, seed: int = 0) -> np.ndarray:
     return hash_array(texts, hash_key=f"{seed:016d}", categorize=False)
 
 
-def _kind(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKind:
+def _kind(table: Table, name: str, column: pa.ChunkedArray) -> tuple[ColumnKind, str]:
+    """What a column is, and why text in a numeric one is wrong."""
     if name in table.untyped:
         return _kind_of_text(table, name, column)
     is_category = is_text(column.type) or pa.types.is_null(column.type)
-    return "categorical" if is_category else "numeric"
+    return "categorical" if is_category else "numeric", ""
 
 
-def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> ColumnKind:
-    """Numeric if all are numbers, an error if most are; categorical if not, or without a value."""
+def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> tuple[ColumnKind, str]:
+    """Numeric if all or most are numbers; categorical if not, or without a value."""
     text = clean_text(column)
     num_values = len(text) - text.null_count
     _, is_bad_N = parse_numbers(text)
     num_bad = int(is_bad_N.sum())
-    if num_values and num_bad == 0:
-        return "numeric"
     if 2 * num_bad < num_values:
-        _refuse_text(table, name, text, is_bad_N, MOSTLY_NUMBERS)
+        return "numeric", MOSTLY_NUMBERS
     if num_bad < num_values and int(is_missing_mark(text).sum()) == num_bad:
-        _refuse_text(table, name, text, is_bad_N, ELSE_NUMBERS)
+        return "numeric", ELSE_NUMBERS
     if reason := lookalike(text):
         raise InputError(f'{table.source}: column "{name}" holds {reason}')
-    return "categorical"
+    return "categorical", ""
 
 
-def _numbers(table: Table, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    """float64 (N,), NaN where missing; text that is not a number is an error."""
+def _numbers(
+    table: Table,
+    name: str,
+    column: pa.ChunkedArray,
+    but: str = "",
+    reject: Callable[[str, int], None] = refuse,
+) -> np.ndarray:
+    """float64 (N,), NaN where missing; text that is not a number is rejected."""
     if is_text(column.type):
         text = clean_text(column)
         values_N, is_bad_N = parse_numbers(text)
-        if is_bad_N.any():
-            _refuse_text(table, name, text, is_bad_N, "it is a numeric column")
+        for row in np.flatnonzero(is_bad_N).tolist():
+            reject(
+                f'{table.where(row)}: column "{name}" holds "{text[row].as_py()}", but {but}: '
+                "write a number, or leave the cell empty if it is missing",
+                row,
+            )
         return values_N
     return pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
 
@@ -274,25 +298,22 @@ def _require_all(table: Table, name: str, column: pa.ChunkedArray, what: str) ->
         )
 
 
-def _check_finite(table: Table, name: str, values_N: np.ndarray) -> None:
+def _check_finite(
+    table: Table,
+    name: str,
+    values_N: np.ndarray,
+    reject: Callable[[str, int], None] = refuse,
+) -> None:
+    """Reject numbers that are not finite, and put NaN in their place."""
     with np.errstate(over="ignore"):
         is_bad_N = np.isinf(values_N.astype(np.float32))
-    if is_bad_N.any():
-        row = int(is_bad_N.argmax())
-        raise InputError(
+    for row in np.flatnonzero(is_bad_N).tolist():
+        reject(
             f'{table.where(row)}: column "{name}" holds {values_N[row]}, which is '
-            "not a finite 32-bit number: correct it, or leave the cell empty if it is missing"
+            "not a finite 32-bit number: correct it, or leave the cell empty if it is missing",
+            row,
         )
-
-
-def _refuse_text(
-    table: Table, name: str, text: pa.ChunkedArray, is_bad_N: np.ndarray, but: str
-) -> None:
-    row = int(is_bad_N.argmax())
-    raise InputError(
-        f'{table.where(row)}: column "{name}" holds "{text[row].as_py()}", but {but}: '
-        "write a number, or leave the cell empty if it is missing"
-    )
+    values_N[is_bad_N] = np.nan
 
 
 def refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:

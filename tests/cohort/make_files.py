@@ -1,7 +1,7 @@
 """Small real files of every format, and cohorts of them whose label only the files know."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -136,6 +136,27 @@ def save_wfdb(
             write_dir=str(folder),
         )
     return folder / name
+
+
+def save_frames(
+    folder: Path, name: str, leads: Mapping[str, np.ndarray], frame_rate: float
+) -> None:
+    """A WFDB record of frames, in which a lead has as many samples as its length is a multiple."""
+    shortest = min(map(len, leads.values()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrsamp(
+            name,
+            fs=frame_rate,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            e_p_signal=list(leads.values()),
+            samps_per_frame=[len(values_S) // shortest for values_S in leads.values()],
+            fmt=["16"] * len(leads),
+            adc_gain=[1000.0] * len(leads),
+            baseline=[0] * len(leads),
+            write_dir=str(folder),
+        )
 
 
 def dicom(name: str) -> pydicom.Dataset:

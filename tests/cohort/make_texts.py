@@ -49,3 +49,19 @@ def write_tiny(folder: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(package_folder() / name, folder)
     return folder
+
+
+def write_tokenizer(folder: Path, words: list[str]) -> None:
+    """A tokenizer of whole words that does not say how long an input may be."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    ids = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(folder)

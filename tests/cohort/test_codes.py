@@ -22,6 +22,7 @@ from remind.cohort import (
 )
 from remind.cohort.kinds.codes_events import CodeEvents
 from remind.cohort.kinds.codes_vocabulary import CodesModality, patients_of
+from remind.cohort.kinds.event_scales import CountScale
 from remind.cohort.kinds.hierarchy import normal_form, path
 from remind.cohort.kinds.ragged import Ragged
 from remind.errors import InputError
@@ -150,24 +151,48 @@ def test_lists_in_a_column_are_the_same_codes(form: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["text", "parquet"])
-def test_an_empty_code_in_a_list_is_invalid(form: str, tmp_path: Path) -> None:
-    section = '[modalities.dx]\nkind = "codes"\ncolumn = "codes"\n'
+def test_an_empty_code_in_a_list_is_none(form: str, tmp_path: Path) -> None:
+    """Neither behind the last separator nor between two; a sign that is no code is invalid."""
+    section = '[modalities.dx]\nkind = "codes"\ncolumn = "codes"\nsystem = "icd10"\n'
     frame = patients()
-    frame["codes"] = ["a;b", "a; ;b", *["a"] * 8]
+    texts = ["I10;E11;", "I10; ;E11", ";", ". ; I10", *["I10"] * 6]
+    frame["codes"] = [cell.split(";") for cell in texts] if form == "parquet" else texts
+    write(tmp_path, f'{section}on_invalid = "missing"', frame)
     if form == "parquet":
-        frame["codes"] = [["a", "b"], ["a", None, "b"], *[["a"]] * 8]
-    for policy in ("error", "missing"):
-        write(tmp_path, f'{section}on_invalid = "{policy}"', frame)
         frame.to_parquet(tmp_path / "patients.parquet")
-        if form == "parquet":
-            toml = (tmp_path / "cohort.toml").read_text()
-            (tmp_path / "cohort.toml").write_text(toml.replace(".csv", ".parquet"))
-        if policy == "error":
-            with pytest.raises(InputError, match=r'row 2: the list of codes in column "codes" hol'):
-                read_cohort(tmp_path)
+        toml = (tmp_path / "cohort.toml").read_text()
+        (tmp_path / "cohort.toml").write_text(toml.replace(".csv", ".parquet"))
     cohort = read_cohort(tmp_path)
-    assert np.flatnonzero(~cohort.present_NM[:, 1]).tolist() == [1]
-    assert len(cohort.invalid["dx"]) == 1
+    raw = cohort.values["dx"]
+    assert raw.codes == ("E11", "I10")
+    assert raw.events.counts_N.tolist() == [2, 2, 0, 1, *[1] * 6]
+    (said,) = cohort.invalid["dx"]
+    assert 'row 4: the list of codes in column "codes" holds ".' in said
+    toml = (tmp_path / "cohort.toml").read_text()
+    (tmp_path / "cohort.toml").write_text(toml.replace('on_invalid = "missing"', ""))
+    with pytest.raises(InputError, match="row 4: the list of codes"):
+        read_cohort(tmp_path)
+
+
+def test_sodium_is_a_code_but_none_of_icd(tmp_path: Path) -> None:
+    rows = [(0, "NA", 1.0), (0, "K", 2.0), (1, "NA", 1.0)]
+    raw = cohort_of(tmp_path, rows, "").values["dx"]
+    assert (raw.codes, raw.events.counts_N.tolist()) == (("K", "NA"), [2, 1, *[0] * 8])
+    with pytest.raises(InputError, match=r'row 1: the code "code" is missing'):
+        cohort_of(tmp_path, rows, 'system = "icd10"')
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_equally_many_codes_of_all_are_of_no_scale(num: int, tmp_path: Path) -> None:
+    """Another number of codes is another patient, not one of 10^15 standard deviations."""
+    rows = [(p, f"c{c}", 0.0) for p in range(9) for c in range(num)]
+    cohort = cohort_of(tmp_path, [*rows, *[(9, f"c{c}", 0.0) for c in range(num + 1)]])
+    _, item = fitted(cohort)
+    assert item.count.std == 1.0
+    assert item.count.mean == pytest.approx(np.log1p(num))
+    for most in range(1, 60):  # the rounding of a mean depends on both numbers
+        start_N1 = np.arange(0, 1001 * most, most)
+        assert CountScale.fit(Ragged(start_N1=start_N1, columns={})).std == 1.0
 
 
 @pytest.mark.parametrize(
@@ -179,15 +204,16 @@ def test_an_empty_code_in_a_list_is_invalid(form: str, tmp_path: Path) -> None:
         ((5, "I10", ""), 'time = "time"', 'the time "time" is missing: fill it in or'),
     ],
 )
-def test_an_invalid_row_is_an_error_or_hides_its_patient(
+def test_an_invalid_row_is_an_error_or_left_out(
     row: tuple, keys: str, sentence: str, tmp_path: Path
 ) -> None:
     keys = f'system = "icd10"\n{keys}\n'
-    rows = [*ROWS, (5, "I10", 2.0), row]
+    good = [*ROWS, (5, "I10", 2.0)]
+    rows = [*good, row]
     with pytest.raises(InputError, match="codes.csv, row 12: " + re.escape(sentence)):
         cohort_of(tmp_path, rows, keys)
     cohort = cohort_of(tmp_path, rows, keys + 'on_invalid = "missing"')
-    assert cohort.fingerprint == cohort_of(tmp_path / "good", ROWS, keys).fingerprint
+    assert cohort.fingerprint == cohort_of(tmp_path / "good", good, keys).fingerprint
     assert len(cohort.invalid["dx"]) == 1
 
 
@@ -198,6 +224,7 @@ def test_an_invalid_row_is_an_error_or_hides_its_patient(
         ('system = "icd"', 'needs version with system = "icd", and only there'),
         ('version = "version"', 'needs version with system = "icd", and only there'),
         ("until = 3.0", "has since or until, which needs time"),
+        ('time = "time"\nsince = 3.0\nuntil = 2.0', "has since = 3 after until = 2: swap them"),
         ('ordered = true\ntime = "time"', "gives both ordered and time: keep one of them"),
         ('system = "icd11"', "system should be 'none', 'icd9', 'icd10', 'icd' or 'atc'"),
     ],

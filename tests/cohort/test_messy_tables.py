@@ -229,3 +229,25 @@ def test_a_cohort_toml_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = write(tmp_path, "") / "cohort.toml"
     file.write_text(file.read_text(), encoding="utf-8-sig")
     assert read_cohort(tmp_path).spec.cohort.name == "events"
+
+
+def test_a_cell_that_is_no_number_may_count_as_missing(tmp_path: Path) -> None:
+    """In a table to predict too; whoever has another column is observed."""
+    cells = ["1.5", "<0.5", "2.5", "inf", *["3.5"] * 6]
+    frame = patients().assign(x=cells)
+    with pytest.raises(InputError) as error:
+        read_cohort(write(tmp_path / "cohort", X, frame))
+    assert 'patients.csv, row 2: column "x" holds "<0.5", but most of its' in str(error.value)
+    assert str(error.value).endswith('(or set on_invalid = "missing" in [modalities.m])')
+    cohort = read_cohort(write(tmp_path / "cohort", X + 'on_invalid = "missing"', frame))
+    expected = [1.5, np.nan, 2.5, np.nan, *[3.5] * 6]
+    np.testing.assert_array_equal(cohort.values["m"]["x"], expected)
+    assert cohort.present_NM[:, 1].tolist() == [cell == cell for cell in expected]
+    first, second = cohort.invalid["m"]
+    assert 'row 2: column "x" holds "<0.5"' in first
+    assert 'row 4: column "x" holds inf, which is not a finite 32-bit number' in second
+    encoding = Encoding.fit(cohort, cohort.rows("train"))
+    frame.assign(x=["high", *cells[1:]]).to_csv(tmp_path / "new.csv", index=False)
+    new = read_table_for_prediction(cohort.spec, tmp_path / "new.csv", encoding=encoding)
+    np.testing.assert_array_equal(new.values["m"]["x"], [np.nan, *expected[1:]])
+    assert len(new.invalid["m"]) == 3

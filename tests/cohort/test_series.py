@@ -127,18 +127,35 @@ BAD = [
 
 
 @pytest.mark.parametrize(("row", "sentence"), BAD)
-def test_an_invalid_value_is_an_error_or_hides_its_patient(
+def test_an_invalid_value_is_an_error_or_its_row_is_left_out(
     row: tuple, sentence: str, tmp_path: Path
 ) -> None:
-    """One sentence with file and row; under "missing" only this patient is unobserved."""
-    rows = [*ROWS, (5, 2.0, "lactate", "1"), row]
+    """One sentence with file and row; under "missing" the other rows of the patient stay."""
+    good = [*ROWS, (5, 2.0, "lactate", "1")]
+    rows = [*good, row]
     with pytest.raises(InputError, match=r"labs.csv, row 15: " + re.escape(sentence)) as error:
         cohort_of(tmp_path, rows)
     assert str(error.value).endswith('(or set on_invalid = "missing" in [modalities.labs])')
     cohort = cohort_of(tmp_path, rows, 'on_invalid = "missing"')
-    assert cohort.fingerprint == cohort_of(tmp_path / "good").fingerprint
+    assert cohort.fingerprint == cohort_of(tmp_path / "good", good).fingerprint
     (said,) = cohort.invalid["labs"]
     assert "row 15: " + sentence in said
+    only = cohort_of(tmp_path / "only", [*ROWS, row], 'on_invalid = "missing"')
+    assert only.fingerprint == cohort_of(tmp_path / "none").fingerprint
+    assert not only.present_NM[5, 1]
+
+
+def test_a_row_without_an_id_is_an_error_or_skipped(tmp_path: Path) -> None:
+    rows = [*ROWS[:2], ("", 1.0, "lactate", "7"), *ROWS[2:], (" ", 1.0, "new", "7")]
+    sentence = (
+        r'labs.csv, row 3: the id "pid" is missing \(and in 1 more\): fill it in or leave the'
+    )
+    with pytest.raises(InputError, match=sentence) as error:
+        cohort_of(tmp_path, rows)
+    assert str(error.value).endswith('(or set on_invalid = "missing" in [modalities.labs])')
+    cohort = cohort_of(tmp_path, rows, 'on_invalid = "missing"')
+    assert cohort.fingerprint == cohort_of(tmp_path / "good").fingerprint
+    assert len(cohort.invalid["labs"]) == 1
 
 
 def test_columns_that_are_not_there_and_dates_are_errors(tmp_path: Path) -> None:
@@ -295,6 +312,9 @@ def test_a_table_to_predict_may_lack_events_or_have_new_ones(tmp_path: Path) -> 
     assert np.flatnonzero(cohort.present_NM[:, 1]).tolist() == [2]
     x = flat_table(encoding, cohort)
     assert x.x_NF[2, x.names.index("labs.culture.last")] == 2  # unknown
+    frame([(77, 1.0, "lactate", "2")]).to_csv(new / "labs.csv", index=False)
+    with pytest.raises(InputError, match=r'labs.csv: no id in its column "pid" is that of a pat'):
+        predicted(new, encoding)
     frame([(2, 1.0, "lactate", "high")]).to_csv(new / "labs.csv", index=False)
     with pytest.raises(InputError, match='"high" in column "value", but it was numeric in train'):
         predicted(new, encoding)

@@ -1,6 +1,7 @@
 """Signals of every format become records of one rate, length and order of leads."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remind.cohort import Cohort, Encoding, describe, flat_table, read_cohort
+from remind.cohort import KINDS, Cohort, Encoding, describe, flat_table, load_spec, read_cohort
+from remind.cohort.formats import FormatError
+from remind.cohort.formats.wfdb import record_files
 from remind.cohort.kinds import signal
 from remind.cohort.kinds.signal import SignalSpec, decode_signal
 from remind.errors import InputError
-from tests.cohort.make_files import beating_signals, save_npy, save_wfdb, write_files_cohort
+from tests.cohort.make_files import (
+    beating_signals,
+    save_frames,
+    save_npy,
+    save_wfdb,
+    write_files_cohort,
+)
 
 SECTION = 'kind = "signal"\nleads = ["I", "II"]\nseconds = 4.0\n'
 
@@ -41,6 +50,49 @@ def test_leads_are_found_by_name_and_units_are_millivolts(tmp_path: Path) -> Non
         np.testing.assert_allclose(found[0], values_LS[2], atol=1e-3)
         np.testing.assert_allclose(found[2], values_LS[0], atol=1e-3)
         assert np.isnan(found[1]).all()  # the record has no V6
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_microvolts_are_read_from_a_header_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    """wfdb leaves out what is beyond ASCII, and V is a million times more."""
+    values_LS = np.random.default_rng(0).normal(size=(2, 200))
+    save_wfdb(tmp_path, "a", [[1000.0], [1e-3]] * values_LS, ["I", "II"], 100)
+    header = (tmp_path / "a.hea").read_text()
+    first, second = (line for line in header.splitlines() if "/mV" in line)
+    header = header.replace(first, first.replace("/mV", "/µV"))
+    header = header.replace(second, second.replace("/mV", "/V"))
+    (tmp_path / "a.hea").write_bytes(f"# µV\n{header}".encode(encoding))
+    found = record(tmp_path / "a", leads=["I", "II"], seconds=2.0)
+    np.testing.assert_allclose(found, values_LS, atol=1e-3)
+
+
+def test_leads_of_several_rates_keep_their_own(tmp_path: Path) -> None:
+    """A 40 Hz wave of four samples per frame of 62.5 Hz, beside a slow one of one sample."""
+    second_S = np.arange(5000) / 250
+    fast_S, slow_S = np.sin(2 * np.pi * 40 * second_S), np.sin(2 * np.pi * 0.3 * second_S[::4])
+    save_frames(tmp_path, "multi", {"II": fast_S, "resp": slow_S}, 62.5)
+    found = record(tmp_path / "multi", leads=["resp", "II"], rate=250.0, seconds=10.0)
+    np.testing.assert_allclose(found[1], fast_S[1250:3750], atol=2e-3)
+    middle = slice(250, -250)  # apart from the ends, where a filter has one side only
+    expected = np.sin(2 * np.pi * 0.3 * second_S[1250:3750])
+    np.testing.assert_allclose(found[0][middle], expected[middle], atol=0.01)
+    facts = decode_signal(
+        SignalSpec.model_validate({"kind": "signal", "column": "x", "leads": ["II"]}),
+        tmp_path / "multi",
+    )[1]
+    assert (facts["rate_hz"], facts["seconds"]) == (250.0, 20.0)
+
+
+def test_a_matlab_file_of_a_record_names_it(tmp_path: Path) -> None:
+    """As in the challenges of PhysioNet: A0001.hea beside A0001.mat."""
+    values_LS = np.random.default_rng(0).normal(size=(1, 200))
+    save_wfdb(tmp_path, "A0001", values_LS, ["I"], 100)
+    (tmp_path / "A0001.dat").rename(tmp_path / "A0001.mat")
+    header = tmp_path / "A0001.hea"
+    header.write_text(header.read_text().replace("A0001.dat", "A0001.mat"))
+    assert record_files(tmp_path / "A0001.mat") == [header, tmp_path / "A0001.mat"]
+    found = record(tmp_path / "A0001.mat", seconds=2.0)
+    np.testing.assert_allclose(found, values_LS, atol=1e-3)
 
 
 @settings(deadline=None, max_examples=20)
@@ -73,7 +125,7 @@ def test_only_the_middle_of_a_long_record_is_read(tmp_path: Path) -> None:
     found = record(tmp_path / "long", seconds=2.0)[0]
     np.testing.assert_allclose(found, slope_LS[0, 49_900:50_100], atol=0.01)
     waves = signal.read_wfdb(tmp_path / "long", 2.0)
-    assert waves.values_LS.shape == (1, 400)
+    assert [values_S.shape for values_S in waves.values] == [(400,)]
     assert waves.facts["seconds"] == 1000.0
 
 
@@ -161,6 +213,14 @@ def test_a_bad_signal_is_named_or_counts_as_missing(name: str, tmp_path: Path) -
     assert read_cohort(folder).present_NM[:, 1].tolist() == [True] * 4 + [False]
 
 
+@pytest.mark.parametrize("rate", [0.1, 1e6])
+def test_a_rate_too_far_from_that_of_the_file_is_refused(rate: float, tmp_path: Path) -> None:
+    save_npy(tmp_path / "w.npy", np.zeros((1, 50_000)))
+    sentence = re.escape(f"has 500 samples per second, from which rate = {rate:g} is too far: cho")
+    with pytest.raises(FormatError, match=sentence):
+        record(tmp_path / "w.npy", rate=rate, source_rate=500.0)
+
+
 def test_an_npy_file_needs_its_rate_whatever_the_policy(tmp_path: Path) -> None:
     for i in range(5):
         save_npy(tmp_path / f"{i}.npy", np.ones((2, 50)))
@@ -206,6 +266,22 @@ def test_scaling_is_robust_and_that_of_training_rows(tmp_path: Path) -> None:
     batch = encoding.transform(other).batch(np.array([test])).values["signal"]["pictures"]
     expected = (1 - np.array(item.center)) / np.array(item.scale)
     np.testing.assert_allclose(batch.x_V[0].mean(1), expected, rtol=1e-3)
+
+
+def test_scaling_depends_on_the_signals_and_not_on_what_was_read_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more records than scaling looks at, the same ones are looked at in any cache."""
+    monkeypatch.setattr(signal, "MOST_FIT", 3)
+    schemas = []
+    for order in (range(20), reversed(range(20))):
+        monkeypatch.setenv("REMIND_CACHE", str(tmp_path / f"cache{len(schemas)}"))
+        folder = write_files_cohort(tmp_path, beating_signals(tmp_path, 20), SECTION)
+        decoder = KINDS["signal"].decoder(load_spec(folder).modalities["pictures"])
+        list(decoder.keys([tmp_path / f"r{i}" for i in order]))
+        cohort = read_cohort(folder)
+        schemas.append(Encoding.fit(cohort, cohort.rows("train")).schemas)
+    assert schemas[0] == schemas[1]
 
 
 def test_plain_columns_know_rhythm_and_missing_leads(tmp_path: Path) -> None:

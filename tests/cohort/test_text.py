@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -134,35 +136,51 @@ def test_a_long_table_holds_notes_in_any_order_and_nothing_after_the_cut_is_read
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "sentence"),
+    ("value", "sentence"),
     [
-        ("words", "  ", 'notes.csv, row 4: column "words" holds an empty note: write it, or leave'),
-        ("words", None, 'notes.csv, row 4: column "words" holds an empty note'),
-        ("hours", "noon", 'notes.csv, row 4: column "hours" holds "noon", which is not a finite'),
-        ("hours", "inf", 'notes.csv, row 4: column "hours" holds "inf", which is not a finite'),
-        ("hours", None, 'notes.csv, row 4: column "hours" holds no time: write the time of the'),
+        ("noon", 'notes.csv, row 4: the time "hours" is "noon", which is not a number: give hours'),
+        ("inf", 'notes.csv, row 4: the time "hours" is "inf", which is not a number'),
+        (None, 'notes.csv, row 4: the time "hours" is missing: fill it in or leave the row out'),
     ],
 )
-def test_a_bad_row_is_an_error_or_its_patient_is_unobserved(
-    tmp_path: Path, column: str, value: Any, sentence: str
+def test_a_bad_time_is_an_error_or_its_note_is_left_out(
+    tmp_path: Path, value: Any, sentence: str
 ) -> None:
     bad = LONG.astype({"hours": object})
-    bad.loc[3, column] = value
+    bad.loc[3, "hours"] = value
     keys = LONG_KEYS + 'time = "hours"\n'
     said = refusal(write(tmp_path / "error", keys, long=bad))
     assert sentence in said
     assert said.endswith('(or set on_invalid = "missing" in [modalities.note])')
     keys += 'on_invalid = "missing"'
     cohort = read_cohort(write(tmp_path / "missing", keys, long=pd.concat([bad, LONG[4:5]])))
-    assert texts(cohort) == [[], [], [], ["first", "second", "second"], *[[]] * 4]
+    assert texts(cohort) == [["late", "after"], [], [], ["first", "second", "second"], *[[]] * 4]
     (listed,) = cohort.invalid["note"]
     assert sentence in listed
 
 
-def test_an_empty_note_in_a_list_and_notes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    lists = [["a", " "], ["b"], None, None, None, None, None, None]
-    said = refusal(write(tmp_path / "list", 'column = "note"', lists))
-    assert 'p.parquet, row 1: the list in column "note" holds an empty note: remove it' in said
+def test_a_blank_note_is_no_note_wherever_it_is(tmp_path: Path) -> None:
+    """Nor does its time matter."""
+    lists = [["a", " "], [""], ["b"], None, ["", "c", None], None, None, None]
+    cohort = read_cohort(write(tmp_path / "list", 'column = "note"', lists))
+    assert texts(cohort) == [["a"], [], ["b"], [], ["c"], [], [], []]
+    blank = pd.DataFrame({"who": [0, 1, 3], "hours": [1, "noon", None], "words": ["  ", None, ""]})
+    long = pd.concat([blank, LONG])
+    keys = LONG_KEYS + 'time = "hours"\n'
+    cohort = read_cohort(write(tmp_path / "long", keys, long=long))
+    assert cohort.fingerprint == read_cohort(write(tmp_path, keys, long=LONG)).fingerprint
+
+
+def test_times_may_be_nanoseconds(tmp_path: Path) -> None:
+    start = 1_700_000_000_000_000_000
+    long = pd.DataFrame({"who": [0, 0, 2], "hours": [start + 10**9, start + 1, start]})
+    folder = write(tmp_path, LONG_KEYS.replace("csv", "parquet") + 'time = "hours"\n')
+    long.assign(words=["b", "a", "c"]).to_parquet(folder / "notes.parquet")
+    assert texts(read_cohort(folder)) == [["a", "b"], [], ["c"], *[[]] * 5]
+
+
+def test_notes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "list", 'column = "note"', [["a"], ["b"], *[None] * 6])
     frame = pd.read_parquet(tmp_path / "list" / "p.parquet").assign(note=1.5)
     frame.to_parquet(tmp_path / "list" / "p.parquet")
     said = refusal(tmp_path / "list")
@@ -196,6 +214,17 @@ def test_buckets_are_the_same_in_every_process() -> None:
     assert text_F.tolist() == [0] * 5  # no, no no, <no, no>, <no>
     assert sorted(count_F.tolist()) == [1, 2, 2, 2, 2]
     assert bucket_F.tolist() == [100567, 192008, 800259, 887580, 1010472]
+
+
+def test_marks_are_part_of_the_letter_that_they_stand_at() -> None:
+    """In Hindi, Thai, pointed Hebrew and Arabic; Latin letters with a sign are letters anyway."""
+    assert words_of("हिन्दी में रोगी") == ["हिन्दी", "में", "रोगी"]
+    assert words_of("ผู้ป่วย มีไข้สูง") == ["ผู้ป่วย", "มีไข้สูง"]
+    assert words_of("רָפוּאָה") == ["רָפוּאָה"]
+    assert words_of("حُمَّى شديدة") == ["حُمَّى", "شديدة"]
+    latin = "Fièvre, São João; ÖDEM über İstanbul 3.5 x"
+    assert words_of(latin) == re.findall(r"\w+", latin.lower())
+    assert words_of(unicodedata.normalize("NFD", "Fièvre São")) == ["fièvre", "são"]
 
 
 note = st.lists(st.sampled_from(WORDS), min_size=1, max_size=30).map(" ".join)

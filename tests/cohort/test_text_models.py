@@ -20,7 +20,7 @@ from remind.cohort.kinds.text_notes import Notes
 from remind.cohort.kinds.text_vectors import batch_vectors, encode_vectors, flat_vectors
 from remind.errors import InputError
 from tests.cohort import make_texts
-from tests.cohort.make_texts import PACKAGE, package_folder, write_tiny
+from tests.cohort.make_texts import PACKAGE, package_folder, write_tiny, write_tokenizer
 
 LONG = " ".join(f"Day {day}: blood pressure {90 + day}/60, mildly confused." for day in range(40))
 NOTES = [
@@ -202,6 +202,31 @@ def test_moments_are_those_of_training_patients(tiny: Path) -> None:
     assert np.isnan(x_NP[3, 1:]).all()
 
 
+SMALL = {"vocab_size": 60, "num_hidden_layers": 1, "num_attention_heads": 2}
+NETWORKS = {  # whose configuration names its numbers in a way of its own -> the longest input
+    "distilbert": ({"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 2}, 512),
+    "gpt2": ({"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64}, 64),
+    "roberta": (
+        {"hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 130, **SMALL},
+        128,  # the first position is that after the padding's
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_other_names_read_notes_as_long_as_they_can(name: str, tmp_path: Path) -> None:
+    import transformers
+
+    keys, longest = NETWORKS[name]
+    config = transformers.AutoConfig.for_model(name, **{**keys, "vocab_size": 60})
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, [f"w{i}" for i in range(50)])
+    notes = notes_of([[" ".join(f"w{i % 50}" for i in range(300))], ["w1 w2"]], model=str(tmp_path))
+    model = open_model(notes.spec, Path())
+    assert (model.dim, model.max_tokens) == (32, longest)
+    assert np.isfinite(vectors(notes)).all()
+
+
 def refusal(folder: Path, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
         open_model(notes_of([], **{"model": str(folder), **options}).spec, Path())
@@ -219,6 +244,14 @@ def test_a_model_that_is_not_there_is_never_downloaded(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_used(tiny: Path) -> None:
+    config = (tiny / "config.json").read_text()
+    (tiny / "config.json").write_text('{"model_type": "clip"}')
+    assert 'holds a model of type "clip", which does not say how long its vectors are' in refusal(
+        tiny
+    )
+    (tiny / "config.json").write_text('{"model_type": "nothing"}')
+    assert "has no config.json that can be used" in refusal(tiny)
+    (tiny / "config.json").write_text(config)
     assert "overlap must be less than the 30 tokens of a chunk" in refusal(tiny, overlap=30)
     (tiny / "modules.json").write_text('[{"path": "2_Dense", "type": "a.models.Dense"}]')
     assert 'has a module "Dense": only models of a transformer' in refusal(tiny)

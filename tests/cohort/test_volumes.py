@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless
 
 from remind.cohort import Encoding, describe, flat_table, read_cohort
+from remind.cohort.formats import FormatError
 from remind.cohort.formats.geometry import canonical, resample, stretched
+from remind.cohort.kinds.image import ImageSpec, decode_image
 from remind.cohort.kinds.volume import VolumeSpec, decode_volume
 from remind.errors import InputError
 from tests.cohort.make_files import (
@@ -46,6 +50,7 @@ def test_nifti_and_a_dicom_series_of_one_patient_are_one_record(tmp_path: Path) 
     values = hounsfield()
     series = save_series(tmp_path / "series", values, (2.0, 0.5, 0.75))
     (series / "README.txt").write_text("not a slice")
+    (series / "._0.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))  # what macOS leaves on a disk
     (series / "DICOMDIR").write_bytes((DICOM_FILES / "CT_small.dcm").read_bytes())
     lps = np.diag([-0.75, -0.5, 2.0, 1])  # x to the left, y to posterior
     nifti = save_nifti(tmp_path / "same.nii.gz", values.transpose(2, 1, 0), lps)
@@ -111,6 +116,31 @@ def test_frames_of_one_dicom_file_are_slices(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_spacing_of_one_number_is_unknown(tmp_path: Path) -> None:
+    dataset = dicom("CT_small.dcm")
+    dataset.PixelSpacing = 0.5
+    dataset.save_as(tmp_path / "ct.dcm")
+    image = ImageSpec.model_validate({"kind": "image", "column": "x"})
+    assert "spacing_mm" not in decode_image(image, tmp_path / "ct.dcm")[1]
+    assert record(tmp_path / "ct.dcm", size=[1, 8, 8]).max() > 0
+    with pytest.raises(FormatError, match="does not say its pixel spacing, which spacing_mm needs"):
+        record(tmp_path / "ct.dcm", spacing_mm=[1.0, 1.0, 1.0])
+
+
+def test_of_an_image_of_many_frames_only_the_first_is_decoded(tmp_path: Path) -> None:
+    dataset = dicom("CT_small.dcm")
+    dataset.compress(RLELossless)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.save_as(tmp_path / "one.dcm")
+    dataset.NumberOfFrames, dataset.PixelData = 2, encapsulate([frame, b"no frame at all!"])
+    dataset.save_as(tmp_path / "two.dcm")
+    image = ImageSpec.model_validate({"kind": "image", "column": "x", "size": [10, 10]})
+    found = [decode_image(image, tmp_path / f"{name}.dcm")[0] for name in ("one", "two")]
+    np.testing.assert_array_equal(found[0], found[1])
+    with pytest.raises(FormatError, match="cannot be decompressed"):
+        record(tmp_path / "two.dcm")
+
+
 def other_series(folder: Path) -> None:
     dataset = dicom("CT_small.dcm")
     dataset.SeriesInstanceUID = "1.2.3"
@@ -127,6 +157,11 @@ def tilted(folder: Path) -> None:
     dataset = pydicom.dcmread(folder / "0.dcm")
     dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     dataset.save_as(folder / "0.dcm")
+
+
+def half(folder: Path) -> None:
+    content = (folder / "1.dcm").read_bytes()
+    (folder / "1.dcm").write_bytes(content[: len(content) - 2000])
 
 
 def bad_series(change: Callable[[Path], None]) -> Callable[[Path], object]:
@@ -165,17 +200,27 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "two series": (
         "bad",
         bad_series(other_series),
-        "which holds 2 series: give each its own folder",
+        "which holds 2 series (0.dcm and other.dcm differ): give each its own folder",
     ),
     "4-D series": (
         "bad",
         bad_series(same_place),
-        "which holds several slices at one position, so it is 4-D",
+        "which holds several slices at one position (0.dcm and again.dcm), so it is 4-D",
     ),
     "localizer": (
         "bad",
         bad_series(tilted),
-        "which has slices of different orientations: leave out the localizers",
+        "which has slices of different orientations (0.dcm and 1.dcm): leave out the localizers",
+    ),
+    "damaged slice": (
+        "bad",
+        bad_series(half),
+        "which holds 1.dcm, which is a DICOM file without an image",
+    ),
+    "missing slice": (
+        "bad",
+        lambda path: (save_series(path, hounsfield(), (3.0, 1.0, 1.0)) / "4.dcm").unlink(),
+        "which lacks slices: two (",
     ),
     "colour": (
         "bad",
@@ -207,7 +252,7 @@ def test_a_slice_that_changes_makes_another_volume(tmp_path: Path) -> None:
     folder = write_files_cohort(tmp_path, names, SECTION)
     before = read_cohort(folder)
     assert read_cohort(folder).fingerprint == before.fingerprint
-    (tmp_path / "series" / "0.dcm").unlink()
+    (tmp_path / "series" / "1.dcm").unlink()  # the last in space: none is missing between
     assert read_cohort(folder).fingerprint != before.fingerprint
     facts = describe(before)["modalities"][1]["facts"]
     assert facts["type"] == {"nifti": 4, "dicom": 1}

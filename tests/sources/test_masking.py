@@ -18,6 +18,7 @@ from remind.errors import InputError
 from remind.sources import load_source
 from remind.sources.masking import load_mask, mask_from_dict
 from remind.sources.masking.draw import draw_combinations, draw_each, zipf_combinations
+from remind.sources.masking.observe import observe
 from remind.sources.prepare import prepare
 from tests.commands import remind
 
@@ -356,6 +357,25 @@ def test_shards_of_one_name_and_signs_in_names_of_modalities_part_a_shared_table
         assert set(on_disk["id"]) == {*after.ids[is_N].tolist(), 99999}
     assert len(list(tmp_path.glob("out/**/*rows.csv"))) == 6, "no table as it was"
     assert not list(tmp_path.glob("*late*"))
+
+
+def test_who_has_blank_notes_or_files_of_other_hours_only_is_not_observed(tmp_path: Path) -> None:
+    root = small(tmp_path / "root")
+    number = np.arange(200)
+    words = np.where(number % 2 > 0, " ", "a note")
+    pd.DataFrame({"id": number, "text": words}).to_csv(root / "notes.csv", index=False)
+    np.save(root / "wave.npy", np.zeros((2, 100), np.float32))
+    waves = pd.DataFrame({"id": number, "path": "wave.npy", "hour": number % 5})
+    waves.to_csv(root / "waves.csv", index=False)
+    with (root / "cohort.toml").open("a") as file:
+        file.write(
+            '[modalities.notes]\nkind = "text"\ntable = "notes.csv"\n[modalities.waves]\n'
+            'kind = "signal"\ntable = "waves.csv"\ntime = "hour"\nsince = 1\nuntil = 3\n'
+            'leads = ["I", "II"]\nsource_rate = 100.0\nseconds = 1.0\n'
+        )
+    seen, cohort = observe(load_spec(root)), read_cohort(root)
+    np.testing.assert_array_equal(seen.present_NM, cohort.present_NM)
+    assert seen.present_NM.sum(axis=0)[-2:].tolist() == [100, 120]
 
 
 def test_only_complete_patients_lose_and_the_others_may_be_left_out(tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ class Waves:
     """A part of a signal.
 
     Args:
-        values_LS: float64, NaN in gaps.
-        rate_hz: samples per second.
+        values: of each lead, float64 (S,), NaN in gaps; all leads last as long.
+        rates_hz: samples per second of each lead.
         leads: their names; None if the file does not say.
         facts: what `remind describe` tells of the file.
     """
 
-    values_LS: np.ndarray
-    rate_hz: float
+    values: tuple[np.ndarray, ...]
+    rates_hz: tuple[float, ...]
     leads: tuple[str, ...] | None
     facts: dict[str, Any]
 

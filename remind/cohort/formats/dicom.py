@@ -43,7 +43,7 @@ def read_dicom_image(path: Path, *, is_windowed: bool) -> Pixels:
         FormatError: it is damaged, has no pixels, or is compressed in a way nothing here decodes.
     """
     dataset = open_dicom(path)
-    frame_HWC = frames(dataset)[0]
+    frame_HWC = frames(dataset, 0)[0]
     pixels = require("pydicom.pixels", "image", "a DICOM file")
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     bits = int(dataset.get("BitsStored", 8))
@@ -56,7 +56,8 @@ def read_dicom_image(path: Path, *, is_windowed: bool) -> Pixels:
         else:
             frame_HWC, limits = _grey(dataset, frame_HWC, is_windowed=is_windowed)
     require_finite(frame_HWC)
-    spacing_mm = _spacing(dataset)
+    at_detector = dataset.get("ImagerPixelSpacing")  # all that a projection may know
+    spacing_mm = pixel_spacing(dataset) or _pair(at_detector)
     return Pixels(
         values=frame_HWC[:, :, :3],
         limits=limits,
@@ -83,8 +84,8 @@ def open_dicom(path: Path) -> Any:
     return dataset
 
 
-def frames(dataset: Any) -> np.ndarray:
-    """Stored pixels (D, H, W, C) of all frames; YBR becomes RGB.
+def frames(dataset: Any, index: int | None = None) -> np.ndarray:
+    """Stored pixels (D, H, W, C) of all frames, or of one of them; YBR becomes RGB.
 
     Raises:
         FormatError: they are truncated, or compressed in a way that nothing here decodes.
@@ -95,14 +96,14 @@ def frames(dataset: Any) -> np.ndarray:
         if syntax.is_compressed and syntax.is_encapsulated:
             _require_decoder(pixels, syntax)
             try:
-                values = pixels.pixel_array(dataset)
+                values = pixels.pixel_array(dataset, index=index)
             except Exception as error:  # plugins raise what they like
                 raise FormatError(
                     f'is compressed as "{syntax.name}" and cannot be decompressed '
                     f"({reason_of(error)}): if it is whole, {_remedy(syntax)}"
                 ) from error
         else:
-            values = pixels.pixel_array(dataset)
+            values = pixels.pixel_array(dataset, index=index)
     values = values if int(dataset.get("SamplesPerPixel", 1)) > 1 else values[..., None]
     return values if values.ndim == 4 else values[None]
 
@@ -130,6 +131,11 @@ def attribute(dataset: Any, frame: int, sequence: str, name: str, default: Any =
                     return part.get(name)
     value = dataset.get(name)
     return default if value is None else value
+
+
+def pixel_spacing(dataset: Any) -> tuple[float, float] | None:
+    """mm between rows and between columns; None if the file does not say both."""
+    return _pair(attribute(dataset, 0, "PixelMeasuresSequence", "PixelSpacing"))
 
 
 def facts_of(
@@ -186,14 +192,11 @@ def _grey(
     return values, window_limits(center - 0.5, max(width - 1, 1e-6))  # PS3.3, C.11.2.1.2.1
 
 
-def _spacing(dataset: Any) -> tuple[float, float] | None:
-    """Between rows and between columns; at the detector where that is all that is known."""
-    spacing = attribute(dataset, 0, "PixelMeasuresSequence", "PixelSpacing") or dataset.get(
-        "ImagerPixelSpacing"
-    )
-    if not spacing or len(spacing) != 2 or min(spacing) <= 0:
+def _pair(value: Any) -> tuple[float, float] | None:
+    """Two numbers above 0; None if the value is anything else."""
+    if not hasattr(value, "__len__") or len(value) != 2 or min(value) <= 0:
         return None
-    return float(spacing[0]), float(spacing[1])
+    return float(value[0]), float(value[1])
 
 
 def _first(value: Any) -> float | None:

@@ -57,8 +57,8 @@ def read_npy_signal(path: Path, *, rate_hz: float, is_samples_first: bool) -> Wa
     values_LS = values.T if is_samples_first else values
     facts = {"type": "npy", "rate_hz": rate_hz, "seconds": values_LS.shape[1] / rate_hz}
     return Waves(
-        values_LS=values_LS.astype(np.float64),
-        rate_hz=rate_hz,
+        values=tuple(values_LS.astype(np.float64)),
+        rates_hz=(rate_hz,) * len(values_LS),
         leads=None,
         facts={**facts, "leads": len(values_LS)},
     )

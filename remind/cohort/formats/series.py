@@ -3,25 +3,34 @@
 # D slices, H, W rows and columns
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from remind.cohort.formats.base import FormatError, Pixels, decoding, require_finite, shape_text
-from remind.cohort.formats.dicom import attribute, facts_of, frames, open_dicom, rescaled
+from remind.cohort.formats.dicom import (
+    attribute,
+    facts_of,
+    frames,
+    open_dicom,
+    pixel_spacing,
+    rescaled,
+)
 from remind.cohort.formats.geometry import canonical
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 SAME_MM = 1e-3
 SAME_COSINE = 1e-2
+MOST_UNEVEN = 1.5  # usual steps between two slices, beyond which one is missing
 
 
 class Slice(NamedTuple):
-    """One slice: where it lies along the normal (None if unknown), its number and its pixels."""
+    """One slice: its file, where it lies along the normal (None if unknown), number and pixels."""
 
+    name: str
     place_mm: float | None
     number: int
     values_HW: np.ndarray
@@ -30,12 +39,13 @@ class Slice(NamedTuple):
 
 
 def series_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder, by their first bytes, sorted by name.
+    """The DICOM files of a folder, by their first bytes, sorted by name; hidden ones are not read.
 
     Raises:
         FormatError: there is none.
     """
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_dicom(file)]
+    shown = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in shown if file.is_file() and _is_dicom(file)]
     if not files:
         raise FormatError("is a folder without a DICOM file")
     return files
@@ -48,23 +58,28 @@ def read_series(files: Sequence[Path]) -> Pixels:
 
     Raises:
         FormatError: the files are damaged, of several series, of different sizes or orientations,
-            or hold several volumes.
+            hold several volumes, or lack a slice.
     """
-    datasets = [open_dicom(file) for file in files]
-    _require_one(datasets, "SeriesInstanceUID", "series: give each its own folder")
-    with decoding():
-        slices = [item for dataset in datasets for item in _slices(dataset)]
+    datasets = [_inside(file, files, open_dicom, file) for file in files]
+    _require_one_series(files, datasets)
+    slices = [
+        item
+        for file, dataset in zip(files, datasets, strict=True)
+        for item in _inside(file, files, _slices, file.name, dataset)
+    ]
     _require_same(slices)
-    slices, step_mm = _ordered(slices)
+    with decoding():
+        slices, step_mm = _ordered(slices)
     first = slices[0]
-    row_mm, column_mm = _spacing(first) or (1.0, 1.0)
+    pixel_mm = pixel_spacing(first.dataset)
+    row_mm, column_mm = pixel_mm or (1.0, 1.0)
     across, down = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     through_mm = step_mm or 1.0
     axes_33 = np.stack([np.cross(across, down) * through_mm, down * row_mm, across * column_mm], 1)
     values = np.stack([item.values_HW for item in slices])
     require_finite(values)
     values, spacing_mm = canonical(values, axes_33 * LPS_TO_RAS[:, None])
-    known_mm = spacing_mm if _spacing(first) and step_mm else None
+    known_mm = spacing_mm if pixel_mm and step_mm else None
     facts = {**facts_of(first.dataset, values.shape, known_mm), "shape": shape_text(values.shape)}
     return Pixels(
         values=values,
@@ -82,7 +97,18 @@ def _is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM" or file.suffix.lower() == ".dcm"
 
 
-def _slices(dataset: Any) -> list[Slice]:
+def _inside(file: Path, files: Sequence[Path], read: Callable[..., Any], *args: Any) -> Any:
+    """What `read` makes of one of the files; a refusal names it where there are several."""
+    try:
+        with decoding():
+            return read(*args)
+    except FormatError as error:
+        if len(files) == 1:
+            raise
+        raise FormatError(f"holds {file.name}, which {error}") from error
+
+
+def _slices(name: str, dataset: Any) -> list[Slice]:
     stored = frames(dataset)
     if stored.shape[3] != 1:
         raise FormatError("holds colour, expected a grey volume")
@@ -100,6 +126,7 @@ def _slices(dataset: Any) -> list[Slice]:
         place_mm = float(normal @ np.array(position, dtype=float)) if is_placed else None
         slices.append(
             Slice(
+                name,
                 place_mm,
                 number * len(stored) + frame,
                 values_HW,
@@ -121,11 +148,26 @@ def _ordered(slices: list[Slice]) -> tuple[list[Slice], float]:
         return sorted(slices, key=lambda item: item.number), step_mm
     ordered = sorted(slices, key=lambda item: item.place_mm or 0.0)
     steps = np.diff(sorted(places))
-    if steps.min() < SAME_MM:
+    usual_mm = float(np.quantile(steps, 0.5, method="lower"))
+    first, widest = int(steps.argmin()), int(steps.argmax())
+    if steps[first] < SAME_MM:
         raise FormatError(
-            "holds several slices at one position, so it is 4-D: give one 3-D volume per folder"
+            f"holds several slices at one position{_names(ordered[first : first + 2])}, so it is "
+            "4-D: give one 3-D volume per folder"
+        )
+    if steps[widest] > MOST_UNEVEN * usual_mm:
+        raise FormatError(
+            f"lacks slices: two{_names(ordered[widest : widest + 2])} lie {steps[widest]:.3g} mm "
+            f"apart, others {usual_mm:.3g} mm: add what is missing, or convert it to NIfTI with "
+            "even steps"
         )
     return ordered, float(np.median(steps))
+
+
+def _names(slices: Sequence[Slice]) -> str:
+    """The files of some slices, in brackets; nothing if they are frames of one file."""
+    names = list(dict.fromkeys(item.name for item in slices))
+    return f" ({' and '.join(names)})" if len(names) > 1 else ""
 
 
 def _require_numbers(slices: list[Slice]) -> None:
@@ -134,10 +176,14 @@ def _require_numbers(slices: list[Slice]) -> None:
         raise FormatError("has slices with neither a position nor a number of their own")
 
 
-def _require_one(datasets: Sequence[Any], name: str, what: str) -> None:
-    found = {str(dataset.get(name, "")) for dataset in datasets}
-    if len(found) > 1:
-        raise FormatError(f"holds {len(found)} {what}")
+def _require_one_series(files: Sequence[Path], datasets: Sequence[Any]) -> None:
+    found = [str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets]
+    if len(set(found)) > 1:
+        other = next(file for file, uid in zip(files, found, strict=True) if uid != found[0])
+        raise FormatError(
+            f"holds {len(set(found))} series ({files[0].name} and {other.name} differ): "
+            "give each its own folder"
+        )
 
 
 def _require_same(slices: Sequence[Slice]) -> None:
@@ -146,17 +192,14 @@ def _require_same(slices: Sequence[Slice]) -> None:
         if item.values_HW.shape != first.values_HW.shape:
             raise FormatError(
                 f"has slices of {shape_text(first.values_HW.shape)} and of "
-                f"{shape_text(item.values_HW.shape)}: give slices of one size"
+                f"{shape_text(item.values_HW.shape)}{_names([first, item])}: "
+                "give slices of one size"
             )
         if np.abs(np.subtract(item.orientation, first.orientation)).max() > SAME_COSINE:
-            raise FormatError("has slices of different orientations: leave out the localizers")
-
-
-def _spacing(item: Slice) -> tuple[float, float] | None:
-    spacing = attribute(item.dataset, 0, "PixelMeasuresSequence", "PixelSpacing")
-    if not spacing or min(spacing) <= 0:
-        return None
-    return float(spacing[0]), float(spacing[1])
+            raise FormatError(
+                f"has slices of different orientations{_names([first, item])}: "
+                "leave out the localizers"
+            )
 
 
 def _is_enhanced(dataset: Any) -> bool:

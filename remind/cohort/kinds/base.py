@@ -16,7 +16,8 @@ from remind.cohort.kinds.reading import Policy, Reading
 class ModalitySpec(BaseModel):
     """One `[modalities.<name>]` section of cohort.toml.
 
-    `on_invalid`: whether an invalid value is an error, or the modality unobserved for its patient.
+    `on_invalid`: whether an invalid value is an error, or missing: a cell is empty then, and a row
+    of a long table, a note or a file is left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

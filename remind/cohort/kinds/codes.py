@@ -18,7 +18,7 @@ from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
 from remind.cohort.kinds.codes_events import CodeEvents
 from remind.cohort.kinds.codes_read import CodeColumns, read_codes
 from remind.cohort.kinds.codes_vocabulary import CodesModality, CodesSchema, coverage
-from remind.cohort.kinds.events import hide, owners
+from remind.cohort.kinds.events import check_hours, hide, owners
 from remind.cohort.kinds.hierarchy import System
 from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.reading import Reading
@@ -64,8 +64,7 @@ class CodesSpec(ModalitySpec):
                     raise ValueError(f"has {key}, which needs a table: remove it")
         if (self.system == "icd") != (self.version is not None):
             raise ValueError('needs version with system = "icd", and only there')
-        if self.time is None and (self.since is not None or self.until is not None):
-            raise ValueError("has since or until, which needs time: name the column of times")
+        check_hours(self.time, self.since, self.until)
         if self.ordered and self.time is not None:
             raise ValueError("gives both ordered and time: keep one of them")
         return self

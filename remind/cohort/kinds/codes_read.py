@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from remind.cohort.columns import clean_text, is_text
+from remind.cohort.columns import clean_text, is_text, missing_values
 from remind.cohort.kinds.codes_events import CodeEvents
 from remind.cohort.kinds.events import (
     EventRows,
     coded_text,
-    read_times,
+    read_inside,
     sorted_events,
-    within,
 )
 from remind.cohort.kinds.hierarchy import VERSIONS, System, normal_form
 from remind.cohort.kinds.reading import Reading, read_long
@@ -73,20 +72,20 @@ def read_codes(reading: Reading, columns: CodeColumns) -> CodeEvents | None:
         if found is None:
             return None
         rows, index_V, names, time_V, num_outside_N = found
-    if columns.is_ordered:
-        time_V = _places(rows.patient_V)
-    is_good_V = rows.accepted()
+    is_good_V = index_V >= 0
+    patient_V = rows.patient_V[is_good_V]
+    if time_V is not None:
+        time_V = time_V[is_good_V]
+    elif columns.is_ordered:
+        time_V = _places(patient_V)
     codes, code_of_name = np.unique(names.astype(str), return_inverse=True)
-    code_V = code_of_name[index_V[is_good_V]]
-    used, code_V = np.unique(code_V, return_inverse=True)
-    times = {} if time_V is None else {"time": time_V[is_good_V].astype(np.float32)}
+    used, code_V = np.unique(code_of_name[index_V[is_good_V]], return_inverse=True)
+    times = {} if time_V is None else {"time": time_V.astype(np.float32)}
     return CodeEvents(
         codes=tuple(codes[used].tolist()),
         system=columns.system,
         min_count=columns.min_count,
-        events=sorted_events(
-            rows.patient_V[is_good_V], len(reading.ids), ("code", code_V, len(used)), times
-        ),
+        events=sorted_events(patient_V, len(reading.ids), ("code", code_V, len(used)), times),
         num_outside_N=num_outside_N,
     )
 
@@ -97,19 +96,14 @@ def _from_table(
     """Rows, place of their code among names in normal form, these, times, and how many are out."""
     assert columns.table is not None
     named = [columns.code, *(c for c in (columns.time, columns.version) if c is not None)]
-    long = read_long(reading, columns.table, columns.id, named)
+    names_of = (columns.code,) if columns.system == "none" else ()  # where NA may be sodium
+    long = read_long(reading, columns.table, columns.id, named, names_of)
     if long is None:
         return None
     rows = EventRows.of(reading, long)
-    time_V, is_outside_V = None, np.zeros(len(rows), bool)
-    num_patients = len(reading.ids)
-    num_outside_N = np.zeros(num_patients, np.int32)
+    time_V, num_outside_N = None, np.zeros(len(reading.ids), np.int32)
     if columns.time is not None:
-        time_V = read_times(rows, columns.time)
-        is_inside_V = within(time_V, columns.since, columns.until)
-        is_outside_V = ~is_inside_V & ~np.isnan(time_V)
-        num_outside_N = np.bincount(rows.patient_V[is_outside_V], minlength=num_patients)
-        rows, time_V = rows.keep(is_inside_V), time_V[is_inside_V]
+        rows, time_V, num_outside_N = read_inside(rows, columns.time, columns.since, columns.until)
     index_V, names = _coded(rows.table, columns.code, rows.column(columns.code), columns.system)
     rows.refuse(
         index_V < 0,
@@ -117,13 +111,16 @@ def _from_table(
     )
     if columns.version is not None:
         index_V, names = _with_version(rows, columns.version, index_V, names)
-    return rows, index_V, names, time_V, num_outside_N.astype(np.int32)
+    return rows, index_V, names, time_V, num_outside_N
 
 
 def _from_lists(
     reading: Reading, name: str, system: System
 ) -> tuple[EventRows, np.ndarray, np.ndarray]:
-    """Rows of the codes in lists, place of each among names in normal form, and these."""
+    """Rows of the codes in lists, place of each among names in normal form, and these.
+
+    An empty one, such as behind the last separator, is no code.
+    """
     column = reading.table.data[name].combine_chunks()
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -139,19 +136,18 @@ def _from_lists(
             f'{reading.table.source}: column "{name}" holds {kind}, expected lists of codes, '
             f'or text with a "{SEPARATOR}" between codes'
         )
-    patient_V = pc.list_parent_indices(cells).to_numpy().astype(np.int64)
-    rows = EventRows(
-        reading=reading,
-        table=reading.table,
-        row_V=patient_V,
-        patient_V=patient_V,
-        is_refused_N=np.zeros(len(reading.ids), bool),
-    )
     codes = pa.chunked_array([pc.list_flatten(cells)])
+    is_there_V = ~missing_values(codes)
+    patient_V = pc.list_parent_indices(cells).to_numpy().astype(np.int64)[is_there_V]
+    codes = codes.filter(pa.array(is_there_V))
+    rows = EventRows(reading=reading, table=reading.table, row_V=patient_V, patient_V=patient_V)
     index_V, names = _coded(reading.table, name, codes, system)
     rows.refuse(
         index_V < 0,
-        lambda _: f'the list of codes in column "{name}" holds an empty one: remove it',
+        lambda v: (
+            f'the list of codes in column "{name}" holds "{codes[v].as_py()}", which is no code: '
+            "remove it"
+        ),
     )
     return rows, index_V, names
 

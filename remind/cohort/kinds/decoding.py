@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from remind.cohort.counting import counted
-from remind.cohort.formats import FormatError
+from remind.cohort.formats import FormatError, decoding
 from remind.cohort.store import ContentKeys, RecordStore
 
 CHUNK_FILES = 64  # that a killed run decodes again at most
@@ -75,7 +75,8 @@ class FileDecoder:
 
     def _decode(self, path: Path) -> tuple[np.ndarray, dict[str, Any]] | FormatError:
         try:
-            return self.decode(path)
+            with decoding():
+                return self.decode(path)
         except FormatError as error:
             return error
 

@@ -10,6 +10,7 @@ import numpy as np
 from remind.cohort.kinds.knots import interpolate, knots_of
 from remind.cohort.kinds.ragged import Ragged
 
+SMALLEST_STD = 1e-6  # less is the rounding of numbers that are all the same
 UNIT_VARIANCE = 3**0.5  # half the width of a uniform distribution of variance 1
 
 
@@ -61,7 +62,9 @@ def _gaps(events: Ragged) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class CountScale:
-    """Mean and standard deviation of log(1 + events) of training patients who have any."""
+    """Mean and standard deviation of log(1 + events) of training patients who have any; std 1 if
+    all have the same number.
+    """
 
     mean: float
     std: float
@@ -71,6 +74,7 @@ class CountScale:
         """Of all observed patients."""
         counts_N = events.counts_N
         log = np.log1p(counts_N[counts_N > 0])
-        if len(log) == 0 or log.std() == 0:
-            return cls(mean=float(log.mean()) if len(log) else 0.0, std=1.0)
-        return cls(mean=float(log.mean()), std=float(log.std()))
+        if len(log) == 0:
+            return cls(mean=0.0, std=1.0)
+        std = float(log.std())
+        return cls(mean=float(log.mean()), std=std if std > SMALLEST_STD else 1.0)

@@ -36,14 +36,12 @@ class EventRows:
         table: that holds them.
         row_V: their rows in the table, int64.
         patient_V: rows of their patients in the cohort, int64.
-        is_refused_N: patients with an invalid row, for whom the modality counts as unobserved.
     """
 
     reading: Reading
     table: Table
     row_V: np.ndarray
     patient_V: np.ndarray
-    is_refused_N: np.ndarray
 
     @classmethod
     def of(cls, reading: Reading, long: LongTable) -> Self:
@@ -54,7 +52,6 @@ class EventRows:
             table=long.table,
             row_V=row_V,
             patient_V=long.patient_V[row_V],
-            is_refused_N=np.zeros(len(reading.ids), bool),
         )
 
     def __len__(self) -> int:
@@ -72,7 +69,7 @@ class EventRows:
         return replace(self, row_V=self.row_V[is_kept_V], patient_V=self.patient_V[is_kept_V])
 
     def refuse(self, is_bad_V: np.ndarray, problem: Callable[[int], str]) -> None:
-        """Refuse the patients of bad rows; `problem` says what is wrong with one.
+        """Refuse bad rows, which the caller leaves out; `problem` says what is wrong with one.
 
         Raises:
             InputError: the policy of the modality is "error", and a row is bad.
@@ -81,15 +78,45 @@ class EventRows:
             self.reading.reject(
                 f"{self.table.where(int(self.row_V[v]))}: {problem(v)}", self.patient_V[v]
             )
-        self.is_refused_N[self.patient_V[is_bad_V]] = True
 
-    def accepted(self) -> np.ndarray:
-        """Rows of patients without an invalid row, bool (V,)."""
-        return ~self.is_refused_N[self.patient_V]
+    def per_patient(self, is_counted_V: np.ndarray) -> np.ndarray:
+        """How many of some rows each patient has, int32 (N,)."""
+        num_patients = len(self.reading.ids)
+        return np.bincount(self.patient_V[is_counted_V], minlength=num_patients).astype(np.int32)
 
 
-def read_times(rows: EventRows, name: str) -> np.ndarray:
-    """Times, float64 (V,); NaN for those of refused patients that are no number.
+def check_hours(time: str | None, since: float | None, until: float | None) -> None:
+    """Raise a ValueError unless bounds have a column of times, and are in order."""
+    if time is None and (since is not None or until is not None):
+        raise ValueError("has since or until, which needs time: name the column of times")
+    if since is not None and until is not None and since > until:
+        raise ValueError(f"has since = {since:g} after until = {until:g}: swap them")
+
+
+def read_inside(
+    rows: EventRows, name: str, since: float | None, until: float | None
+) -> tuple[EventRows, np.ndarray, np.ndarray]:
+    """The rows whose time is within the hours.
+
+    Args:
+        rows: of which those without a usable time are refused.
+        name: of the column of times.
+        since, until: hours; None does not bound.
+
+    Returns:
+        The rows, their times, float64 (V,), and how many rows of each patient are outside, int32.
+
+    Raises:
+        InputError: the column holds dates, or a time is missing or no number under "error".
+    """
+    time_V = _times(rows, name)
+    is_inside_V = within(time_V, since, until)
+    num_outside_N = rows.per_patient(~is_inside_V & ~np.isnan(time_V))
+    return rows.keep(is_inside_V), time_V[is_inside_V], num_outside_N
+
+
+def _times(rows: EventRows, name: str) -> np.ndarray:
+    """Times, float64 (V,); NaN for those of refused rows.
 
     Raises:
         InputError: the column holds dates, or a time is missing or no number under "error".

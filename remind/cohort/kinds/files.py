@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from remind.cohort.formats import FormatError
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
 from remind.cohort.kinds.decoding import FileDecoder
+from remind.cohort.kinds.events import check_hours
 from remind.cohort.kinds.paths import Paths, paths_of_column, paths_of_table
 from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.reading import Reading
@@ -35,19 +36,30 @@ class FileSpec(ModalitySpec):
 
     `column`: of the cohort's table: a path per patient, several joined by ";", or a list of them.
     `table`: of its own, with a row per file. `id`: its column of patients, named as the cohort's
-    id if left out. `path`: its column of paths. `num_tokens`: of a patient in the model.
+    id if left out. `path`: its column of paths. `time`: its column of times, in hours, which
+    `since` and `until` need: what is earlier or later is never used. `num_tokens`: of a patient in
+    the model.
     """
 
     column: str | None = None
     table: str | None = None
     id: str | None = None
     path: str = "path"
+    time: str | None = None
+    since: float | None = None
+    until: float | None = None
     num_tokens: int = Field(default=2, ge=1, le=16)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.column is None) == (self.table is None):
             raise ValueError("needs either a column of paths or a table of them: give one of both")
+        for key in ("time", "since", "until"):
+            if self.column is not None and getattr(self, key) is not None:
+                raise ValueError(f"has {key}, which needs a table: remove it")
+        check_hours(self.time, self.since, self.until)
+        if self.time is not None and self.since is None and self.until is None:
+            raise ValueError("has time, which has a meaning with since or until only: give one")
         return self
 
     @property
@@ -154,10 +166,8 @@ class FileKind(Kind):
         files, which_V = paths.distinct()
         keys_U = list(_checked(reading, paths, which_V, decoder.keys(files)))
         key_V = np.array(keys_U, dtype="S32")[which_V]
-        is_refused_N = np.zeros(len(reading.ids), bool)
-        is_refused_N[paths.owner_V[key_V == b""]] = True
-        keep_V = ~is_refused_N[paths.owner_V]
-        owner_V, key_V = paths.owner_V[keep_V], key_V[keep_V]
+        is_good_V = key_V != b""
+        owner_V, key_V = paths.owner_V[is_good_V], key_V[is_good_V]
         order_V = np.argsort(key_V, kind="stable")
         place_U = dict(zip(keys_U, decoder.store.find(keys_U).tolist(), strict=True))
         place_V = np.array([place_U[key.decode()] for key in key_V[order_V]], dtype=np.int64)
@@ -277,7 +287,15 @@ def _paths(reading: Reading, spec: FileSpec) -> Paths | None:
     if spec.column is not None:
         return paths_of_column(reading, spec.column)
     assert spec.table is not None
-    return paths_of_table(reading, spec.table, spec.id or reading.id_column, spec.path)
+    return paths_of_table(
+        reading,
+        spec.table,
+        spec.id or reading.id_column,
+        spec.path,
+        time=spec.time,
+        since=spec.since,
+        until=spec.until,
+    )
 
 
 def _checked(

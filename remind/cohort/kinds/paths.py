@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
+from remind.cohort.columns import missing_values
+from remind.cohort.kinds.events import EventRows, read_inside
 from remind.cohort.kinds.reading import Reading, read_long
 from remind.cohort.tables import Table
 from remind.errors import InputError
@@ -60,27 +62,47 @@ def paths_of_column(reading: Reading, column: str) -> Paths:
     kind = values.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         owner_V = pc.list_parent_indices(values).to_numpy()
-        texts = _as_text(reading, column, pc.list_flatten(values))
+        texts = _as_text(table, reading, column, pc.list_flatten(values))
     else:
-        pieces = pc.split_pattern(_as_text(reading, column, values), SEPARATOR)
+        pieces = pc.split_pattern(_as_text(table, reading, column, values), SEPARATOR)
         owner_V = pc.list_parent_indices(pieces).to_numpy()
         texts = pc.list_flatten(pieces)
     owner_V = owner_V.astype(np.int64)
     return _paths(table, column, owner_V, owner_V, texts)
 
 
-def paths_of_table(reading: Reading, file: str, id_column: str, column: str) -> Paths | None:
+def paths_of_table(
+    reading: Reading,
+    file: str,
+    id_column: str,
+    column: str,
+    *,
+    time: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+) -> Paths | None:
     """The paths in a long table; None if a table to predict has no such table beside it.
 
+    Args:
+        reading: of the modality.
+        file: a path or glob of the table.
+        id_column, column: of the patient and of the path of each row.
+        time: column of hours, if any; a row without a path needs none.
+        since, until: hours; what is earlier or later is left out.
+
     Raises:
-        InputError: the table cannot be read, or its paths are not text.
+        InputError: the table cannot be read, its paths are not text, or a time is missing or no
+            number under "error".
     """
-    long = read_long(reading, file, id_column, [column])
+    long = read_long(reading, file, id_column, [column, *([] if time is None else [time])])
     if long is None:
         return None
-    rows = np.flatnonzero(long.patient_V >= 0)
-    texts = _as_text(reading, column, long.table.data[column].combine_chunks()).take(pa.array(rows))
-    return _paths(long.table, column, long.patient_V[rows], rows, texts)
+    rows = EventRows.of(reading, long)
+    if time is not None:
+        rows = rows.keep(~missing_values(rows.column(column)))
+        rows, _, _ = read_inside(rows, time, since, until)
+    texts = _as_text(long.table, reading, column, rows.column(column).combine_chunks())
+    return _paths(long.table, column, rows.patient_V, rows.row_V, texts)
 
 
 def _paths(
@@ -98,14 +120,14 @@ def _paths(
     )
 
 
-def _as_text(reading: Reading, column: str, values: pa.Array) -> pa.Array:
+def _as_text(table: Table, reading: Reading, column: str, values: pa.Array) -> pa.Array:
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     is_text = (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
     if not is_text and values.null_count < len(values):
         raise InputError(
-            f'{reading.table.source}: column "{column}" of [modalities.{reading.modality}] holds '
+            f'{table.source}: column "{column}" of [modalities.{reading.modality}] holds '
             f"values of type {kind}, expected paths of files"
         )
     return pc.cast(values, pa.large_string())

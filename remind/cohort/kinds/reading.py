@@ -3,13 +3,14 @@
 # N patients, V rows of a long table
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from remind.cohort.columns import as_text, read_ids
+from remind.cohort.columns import as_text, missing_values, read_ids
 from remind.cohort.tables import (
     Table,
     column_names,
@@ -34,7 +35,7 @@ class Reading:
         ids: of the patients (N,), in the order of the table.
         id_column: the column that holds them.
         is_training: False for a table to predict, where a modality may be absent.
-        policy: what an invalid value means: an error, or that the modality is unobserved.
+        policy: what an invalid value means: an error, or that it is missing.
         invalid: a sentence for each value that the policy "missing" passed over.
         rejected: rows of the patients whose values those are.
     """
@@ -48,8 +49,8 @@ class Reading:
     invalid: list[str] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
 
-    def reject(self, sentence: str, patient: int | np.integer) -> None:
-        """Refuse a value of a patient, given by row, or note that it counts as missing.
+    def reject(self, sentence: str, patient: int | np.integer | None = None) -> None:
+        """Refuse a value of a patient, given by row, if one is known; or note that it is missing.
 
         Raises:
             InputError: the policy is "error".
@@ -59,7 +60,8 @@ class Reading:
                 f'{sentence} (or set on_invalid = "missing" in [modalities.{self.modality}])'
             )
         self.invalid.append(sentence)
-        self.rejected.add(int(patient))
+        if patient is not None:
+            self.rejected.add(int(patient))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +70,7 @@ class LongTable:
 
     Args:
         table: its columns; V rows.
-        patient_V: row of the patient in the cohort, int64; -1 for someone else's row.
+        patient_V: row of the patient in the cohort, int64; -1 for someone else's row, or nobody's.
     """
 
     table: Table
@@ -95,7 +97,8 @@ def read_long(
         None if a table to predict has no such file beside it: the modality is unobserved.
 
     Raises:
-        InputError: it cannot be read, lacks a column or an id, or has no row of any patient.
+        InputError: it cannot be read, lacks a column, an id under the policy "error", or every row
+            of the patients; a table to predict may have no row at all.
     """
     folder = reading.table.folder
     if not reading.is_training and not matching(file, folder):
@@ -105,13 +108,33 @@ def read_long(
     wanted = [id_column, *columns]
     require_columns(column_names(files), wanted, source, f"[modalities.{reading.modality}]")
     table = read_columns(files, wanted, folder, names, may_be_empty=not reading.is_training)
-    patient_V = _rows_of(read_ids(table, id_column, "id"), reading.ids)
-    if reading.is_training and not (patient_V >= 0).any():
+    patient_V = _patients(reading, table, id_column)
+    if len(table) and not (patient_V >= 0).any():
+        or_else = "" if reading.is_training else ", or take this one away if none of them has a row"
         raise InputError(
             f'{table.source}: no id in its column "{id_column}" is that of a patient of '
-            f"{reading.table.source}: give both tables the same ids"
+            f"{reading.table.source}: give both tables the same ids{or_else}"
         )
     return LongTable(table=table, patient_V=patient_V)
+
+
+def _patients(reading: Reading, table: Table, id_column: str) -> np.ndarray:
+    """Row of the patient of each row, int64 (V,); -1 if it is none, or the row has no id."""
+    column = table.data[id_column]
+    is_missing_V = missing_values(column)
+    row_V = np.flatnonzero(~is_missing_V)
+    if len(row_V) < len(table):
+        num = len(table) - len(row_V)
+        more = f" (and in {num - 1} more)" if num > 1 else ""
+        reading.reject(
+            f'{table.where(int(is_missing_V.argmax()))}: the id "{id_column}" is missing{more}: '
+            "fill it in or leave the row out"
+        )
+        column = column.filter(pa.array(~is_missing_V))
+    with_id = replace(table, data=pa.table({id_column: column}))
+    patient_V = np.full(len(table), -1)
+    patient_V[row_V] = _rows_of(read_ids(with_id, id_column, "id"), reading.ids)
+    return patient_V
 
 
 def _rows_of(ids_V: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from remind.cohort.kinds.base import FlatColumns, Kind, ModalitySpec
-from remind.cohort.kinds.events import hide
+from remind.cohort.kinds.events import check_hours, hide
 from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.reading import Reading
 from remind.cohort.kinds.series_events import SeriesEvents
@@ -53,8 +53,7 @@ class SeriesSpec(ModalitySpec):
     def _consistent(self) -> "SeriesSpec":
         if self.encoder == "summary" and self.num_tokens is not None:
             raise ValueError('has num_tokens, which encoder = "summary" does not use: remove it')
-        if self.since is not None and self.until is not None and self.since > self.until:
-            raise ValueError(f"has since = {self.since:g} after until = {self.until:g}: swap them")
+        check_hours(self.time, self.since, self.until)
         return self
 
     @property

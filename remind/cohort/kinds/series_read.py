@@ -27,7 +27,7 @@ from remind.cohort.columns import (
     parse_numbers,
     refuse_unusable,
 )
-from remind.cohort.kinds.events import EventRows, coded_text, read_times, sorted_events, within
+from remind.cohort.kinds.events import EventRows, coded_text, read_inside, sorted_events
 from remind.cohort.kinds.reading import Reading, read_long
 from remind.cohort.kinds.series_events import SeriesEvents
 from remind.cohort.tables import MISSING_TEXT
@@ -77,12 +77,11 @@ def read_series(
         return None
     rows = EventRows.of(reading, long)
     is_empty_V = _is_empty(rows, columns.value)
-    num_empty_N = _per_patient(rows, is_empty_V)
-    rows = rows.keep(~is_empty_V)
-    time_V = read_times(rows, columns.time)
-    is_inside_V = within(time_V, columns.since, columns.until)
-    num_outside_N = _per_patient(rows, ~is_inside_V & ~np.isnan(time_V))
-    rows, time_V = rows.keep(is_inside_V), time_V[is_inside_V].astype(np.float32)
+    num_empty_N = rows.per_patient(is_empty_V)
+    rows, time_V, num_outside_N = read_inside(
+        rows.keep(~is_empty_V), columns.time, columns.since, columns.until
+    )
+    time_V = time_V.astype(np.float32)
     variable_V, names = coded_text(rows.column(columns.variable))
     rows.refuse(
         variable_V < 0,
@@ -91,7 +90,7 @@ def read_series(
     is_named_V = variable_V >= 0
     rows, time_V, variable_V = rows.keep(is_named_V), time_V[is_named_V], variable_V[is_named_V]
     values = _read_values(rows, columns.value, variable_V, names, known)
-    is_good_V = rows.accepted()
+    is_good_V = ~values.is_bad_V
     used, variable_V = np.unique(variable_V[is_good_V], return_inverse=True)
     is_numeric_U = values.is_numeric_U[used]
     value_V, categories = _coded(
@@ -111,11 +110,6 @@ def read_series(
     )
 
 
-def _per_patient(rows: EventRows, is_counted_V: np.ndarray) -> np.ndarray:
-    num_patients = len(rows.is_refused_N)
-    return np.bincount(rows.patient_V[is_counted_V], minlength=num_patients).astype(np.int32)
-
-
 def _is_empty(rows: EventRows, value: str) -> np.ndarray:
     column = rows.column(value)
     refuse_unusable(rows.table, value, column)
@@ -128,10 +122,13 @@ def _is_empty(rows: EventRows, value: str) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Values:
-    """What the cells hold: numbers float64 (V,), what was written, and the types of variables."""
+    """What the cells hold: numbers float64 (V,), what was written, whether it was refused (V,), and
+    the types of variables.
+    """
 
     number_V: np.ndarray
     written: pa.ChunkedArray
+    is_bad_V: np.ndarray
     is_numeric_U: np.ndarray
 
 
@@ -181,7 +178,12 @@ def _read_values(
     with np.errstate(over="ignore"):
         is_huge_V = ~np.isfinite(number_V.astype(np.float32))
     rows.refuse(is_numeric_V & ~is_text_V & is_huge_V, number_problem)
-    return _Values(number_V=number_V, written=written, is_numeric_U=is_numeric_U)
+    return _Values(
+        number_V=number_V,
+        written=written,
+        is_bad_V=is_numeric_V & (is_text_V | is_huge_V),
+        is_numeric_U=is_numeric_U,
+    )
 
 
 def _parse(text: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from remind.cohort.kinds.waves import summarise
 from remind.cohort.store import RecordStore
 from remind.errors import InputError
 
-VERSION = 1  # of the records; another one makes them anew
+VERSION = 2  # of the records; another one makes them anew
 MOST_FIT = 512  # records that scaling looks at
 OUTER_PERCENT = 1.0
 OUTER_SCORE = 2.326  # of a normal distribution, at that percentile
@@ -97,9 +97,9 @@ class Signal(FileKind):
     def fit_modality(
         self, name: str, index: int, raw: FileValues, spec: SignalSpec
     ) -> SignalModality:
-        places_S, _ = raw.distinct()
-        chosen = np.linspace(0, len(places_S) - 1, min(len(places_S), MOST_FIT)).round()
-        records = raw.store.read(places_S[chosen.astype(np.int64)])
+        keys_S, first_S = np.unique(raw.items.columns["key"], return_index=True)
+        chosen = np.linspace(0, len(keys_S) - 1, min(len(keys_S), MOST_FIT)).round()
+        records = raw.store.read(raw.items.columns["place"][first_S[chosen.astype(np.int64)]])
         ends_L = [_center_and_scale(records[:, lead]) for lead in range(len(spec.leads))]
         return SignalModality(
             name=name,
@@ -133,14 +133,20 @@ def decode_signal(spec: SignalSpec, path: Path) -> tuple[np.ndarray, dict[str, A
         FormatError: it cannot be used.
     """
     waves = _read(spec, path)
-    if waves.values_LS.shape[1] == 0:
+    if any(len(values_S) == 0 for values_S in waves.values):
         raise FormatError("has no samples")
-    if np.isinf(waves.values_LS).any():
+    if any(np.isinf(values_S).any() for values_S in waves.values):
         raise FormatError("holds an infinite number: write NaN where there is no sample")
-    values_LS = _chosen(waves, spec.leads)
-    if np.isnan(values_LS).all():
+    at_L = _places(waves, spec.leads)
+    if all(np.isnan(waves.values[at]).all() for at in at_L if at >= 0):
         raise FormatError("holds no sample of the named leads but NaN")
-    return _resampled(values_LS, waves.rate_hz, spec.rate, spec.num_samples), waves.facts
+    record_LS = np.full((len(at_L), spec.num_samples), np.nan, np.float32)
+    rate_L = np.array([waves.rates_hz[at] if at >= 0 else 0.0 for at in at_L])
+    for rate_hz in np.unique(rate_L[rate_L > 0]).tolist():
+        rows = np.flatnonzero(rate_L == rate_hz)
+        values = np.stack([waves.values[at] for at in at_L[rows]])
+        record_LS[rows] = _resampled(values, rate_hz, spec.rate, spec.num_samples)
+    return record_LS, waves.facts
 
 
 def _parts(path: Path) -> list[Path]:
@@ -160,22 +166,21 @@ def _read(spec: SignalSpec, path: Path) -> Waves:
     )
 
 
-def _chosen(waves: Waves, leads: Sequence[str]) -> np.ndarray:
-    """float64 (L, S) of the named leads, NaN where the file lacks one."""
+def _places(waves: Waves, leads: Sequence[str]) -> np.ndarray:
+    """Which lead of the file each named one is, int64 (L,); -1 where the file lacks it."""
     if waves.leads is None:
-        if len(waves.values_LS) != len(leads):
+        if len(waves.values) != len(leads):
             raise FormatError(
-                f"has {len(waves.values_LS)} leads, but {len(leads)} are named: check leads and "
-                "layout"
+                f"has {len(waves.values)} leads, but {len(leads)} are named: check leads and layout"
             )
-        return waves.values_LS
+        return np.arange(len(leads))
     place = {_plain(lead): at for at, lead in reversed(list(enumerate(waves.leads)))}
     at_L = np.array([place.get(_plain(lead), -1) for lead in leads])
     if (at_L < 0).all():
         raise FormatError(
             f"has the leads {', '.join(waves.leads)}, none of which is named: check leads"
         )
-    return np.where(at_L[:, None] >= 0, waves.values_LS[at_L], np.nan)
+    return at_L
 
 
 def _resampled(
@@ -184,6 +189,11 @@ def _resampled(
     """float32 (L, num_samples): the middle, at another rate; NaN stays NaN, and fills up."""
     from scipy.signal import resample_poly  # slow to import, and not needed to train
 
+    if not 1 / LARGEST_FACTOR <= wanted_hz / rate_hz <= LARGEST_FACTOR:
+        raise FormatError(
+            f"has {rate_hz:g} samples per second, from which rate = {wanted_hz:g} is too far: "
+            f"choose one that is at most {LARGEST_FACTOR} times more or less"
+        )
     ratio = Fraction(wanted_hz / rate_hz).limit_denominator(LARGEST_FACTOR)
     if ratio != 1:
         filled_LS = np.stack([_filled(values_S) for values_S in values_LS])

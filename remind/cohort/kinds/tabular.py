@@ -152,7 +152,8 @@ class Tabular(Kind):
         if schema is not None:
             known = {column.name: column.kind for column in schema.columns}
         columns = {
-            name: _kept(read_feature(reading.table, name, known.get(name))) for name in spec.columns
+            name: _kept(read_feature(reading.table, name, known.get(name), reading.reject))
+            for name in spec.columns
         }
         return pd.DataFrame(columns, copy=False)
 

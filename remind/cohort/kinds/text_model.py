@@ -26,6 +26,19 @@ from remind.errors import InputError
 NEEDED_BY = 'a modality of kind "text" with a transformer'
 UNBOUNDED = 1 << 20  # tokenizers say so, and more, where nothing limits the input
 BLOCK = 512  # notes that are cut at once
+COUNT_FROM_PADDING = (  # types of models whose first position is the one after the padding's
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 DESCRIPTIONS, WEIGHTS = (".json", ".txt", ".model"), (".safetensors",)
 
 
@@ -94,19 +107,19 @@ def open_model(spec: TextSpec, root: Path) -> LanguageModel:
     folder = find_model(spec.model, root)
     modules = _modules(folder)
     part = modules.get("Transformer", "")
-    config = _json(folder / part / "config.json")
     if not any((folder / part).glob("*.safetensors")):
         raise InputError(
             f"{folder / part} has no weights in a file model.safetensors: put it there "
             "(weights are never downloaded, and pickled ones are never opened)"
         )
+    config = _config(folder / part)
     name = spec.model if _package_folder(spec.model) == folder else str(folder.resolve())
     model = LanguageModel(
         name=name,
         digest=_digest(folder, DESCRIPTIONS),
         weights=_digest(folder, WEIGHTS),
         part=part,
-        dim=int(config["hidden_size"]),
+        dim=int(config.hidden_size),
         max_tokens=_max_tokens(folder / part, config),
         overlap=spec.overlap,
         pooling=_pooling(folder, modules),
@@ -260,17 +273,47 @@ def _pooling(folder: Path, modules: dict[str, str]) -> Literal["mean", "cls"]:
     return known[mode]
 
 
-def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
+def _config(folder: Path) -> Any:
+    """What transformers knows of a network, by one name for what each calls otherwise.
+
+    Raises:
+        InputError: transformers is not installed, or does not know the network.
+    """
+    transformers = require("transformers", "text", NEEDED_BY)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder} has no config.json that can be used: {reason}") from error
+    if not isinstance(getattr(config, "hidden_size", None), int):
+        raise InputError(
+            f'{folder} holds a model of type "{config.model_type}", which does not say how long '
+            "its vectors are (hidden_size): name a model of text, such as a BERT"
+        )
+    return config
+
+
+def _max_tokens(folder: Path, config: Any) -> int:
     """The longest input that sentence-transformers, the tokenizer and the network agree on."""
     limits = [
         _json(folder / "sentence_bert_config.json").get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),
-        config.get("max_position_embeddings"),
+        _num_positions(config),
     ]
     least = min((int(limit) for limit in limits if limit), default=UNBOUNDED)
     if least >= UNBOUNDED:
         raise InputError(f"{folder} does not say how long an input may be: add max_seq_length")
     return least
+
+
+def _num_positions(config: Any) -> int | None:
+    """Tokens that have a position each; None if any number may."""
+    num = getattr(config, "max_position_embeddings", None)
+    if num and config.model_type in COUNT_FROM_PADDING:
+        return num - config.pad_token_id - 1
+    return num
 
 
 def _digest(folder: Path, suffixes: tuple[str, ...]) -> str:

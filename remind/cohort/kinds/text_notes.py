@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import Field, model_validator
 
-from remind.cohort.columns import clean_text, is_text, parse_numbers, refuse_unusable
+from remind.cohort.columns import clean_text, is_text
 from remind.cohort.kinds.base import ModalitySpec
+from remind.cohort.kinds.events import EventRows, read_inside
 from remind.cohort.kinds.ragged import Ragged
-from remind.cohort.kinds.reading import LongTable, Reading, read_long
+from remind.cohort.kinds.reading import Reading, read_long
 from remind.cohort.tables import Table
 from remind.errors import InputError
 
@@ -26,8 +27,8 @@ class TextSpec(ModalitySpec):
 
     `column`: of the cohort's table: a note per patient, or a list of them (Parquet).
     `table`: of its own, with a row per note. `id`: its column of patients, named as the cohort's
-    id if left out. `text`: its column of notes. `time`: its column of times; the notes of a
-    patient are then in their order. `until`: later notes are not read.
+    id if left out. `text`: its column of notes. `time`: its column of times, in hours; the notes of
+    a patient are then in their order. `until`: later notes are not read.
     `encoder`: "ngrams", hashed parts of words; or "transformer".
     `model`: of the transformer: a folder, relative to the cohort's, or an installed package.
     `train`: whether the transformer is trained too, or gives embeddings that are made once.
@@ -120,17 +121,16 @@ def no_notes(spec: TextSpec, num_patients: int) -> Notes:
 def read_notes(reading: Reading, spec: TextSpec) -> Notes | None:
     """The notes of a modality; None if a table to predict has no such table beside it.
 
+    A blank cell, row or entry of a list is no note, whatever its time.
+
     Raises:
-        InputError: the notes are not text, one of them is blank, or a time is not a number.
+        InputError: the notes are not text, or a time is missing or no number under "error".
     """
     found = _of_column(reading, spec) if spec.column is not None else _of_table(reading, spec)
     if found is None:
         return None
-    owner_V, text_V, is_refused_V = found
-    is_refused_N = np.zeros(len(reading.ids), bool)
-    is_refused_N[owner_V[is_refused_V]] = True
-    keep_V = ~is_refused_N[owner_V]
-    items = Ragged.of(owner_V[keep_V], len(reading.ids), {"text": text_V[keep_V]})
+    owner_V, text_V = found
+    items = Ragged.of(owner_V, len(reading.ids), {"text": text_V})
     return Notes(items=items, spec=spec, folder=reading.table.folder)
 
 
@@ -145,58 +145,38 @@ def starts(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Owner, text and whether it was refused, of each note."""
+Found = tuple[np.ndarray, np.ndarray]
+"""Owner and text of each note."""
 
 
 def _of_column(reading: Reading, spec: TextSpec) -> Found:
-    """A blank cell has no note; a blank note in a list is refused."""
     assert spec.column is not None
-    table = reading.table
-    column = table.data[spec.column]
+    column = reading.table.data[spec.column]
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         column = column.combine_chunks()
         owner_V = pc.list_parent_indices(column).to_numpy().astype(np.int64)
-        text_V, is_blank_V = _texts(table, spec.column, pc.list_flatten(column))
-        for v in np.flatnonzero(is_blank_V):
-            reading.reject(
-                f'{table.where(int(owner_V[v]))}: the list in column "{spec.column}" holds an '
-                "empty note: remove it",
-                owner_V[v],
-            )
-        return owner_V, text_V, is_blank_V
-    text_N, is_blank_N = _texts(table, spec.column, column)
-    owner_V = np.flatnonzero(~is_blank_N)
-    return owner_V, text_N[owner_V], np.zeros(len(owner_V), bool)
+        column = pc.list_flatten(column)
+    else:
+        owner_V = np.arange(len(column))
+    text_V, is_blank_V = _texts(reading.table, spec.column, column)
+    return owner_V[~is_blank_V], text_V[~is_blank_V]
 
 
 def _of_table(reading: Reading, spec: TextSpec) -> Found | None:
-    """A row whose note is blank, or whose time is no number, is refused."""
     assert spec.table is not None
     columns = [spec.text] if spec.time is None else [spec.text, spec.time]
     long = read_long(reading, spec.table, spec.id or reading.id_column, columns)
     if long is None:
         return None
-    row_V = np.flatnonzero(long.patient_V >= 0)
-    time_V, is_refused_V = np.zeros(len(row_V)), np.zeros(len(row_V), bool)
+    rows = EventRows.of(reading, long)
+    _, is_blank_V = _texts(rows.table, spec.text, rows.column(spec.text))
+    rows, order_V = rows.keep(~is_blank_V), slice(None)
     if spec.time is not None:
-        time_V, is_refused_V = _times(reading, long, spec.time, row_V)
-        if spec.until is not None:
-            in_time_V = is_refused_V | (time_V <= spec.until)
-            row_V, time_V = row_V[in_time_V], time_V[in_time_V]
-            is_refused_V = is_refused_V[in_time_V]
+        rows, time_V, _ = read_inside(rows, spec.time, None, spec.until)
         order_V = np.argsort(time_V, kind="stable")
-        row_V, is_refused_V = row_V[order_V], is_refused_V[order_V]
-    text = long.table.data[spec.text].take(pa.array(row_V))
-    text_V, is_blank_V = _texts(long.table, spec.text, text)
-    for v in np.flatnonzero(is_blank_V & ~is_refused_V):
-        reading.reject(
-            f'{long.table.where(int(row_V[v]))}: column "{spec.text}" holds an empty note: '
-            "write it, or leave the row out",
-            int(long.patient_V[row_V[v]]),
-        )
-    return long.patient_V[row_V], text_V, is_blank_V | is_refused_V
+    text_V, _ = _texts(rows.table, spec.text, rows.column(spec.text))
+    return rows.patient_V[order_V], text_V[order_V]
 
 
 def _texts(
@@ -214,26 +194,3 @@ def _texts(
         text.to_numpy(zero_copy_only=False).astype(object),
         is_blank.to_numpy(zero_copy_only=False).astype(bool),
     )
-
-
-def _times(
-    reading: Reading, long: LongTable, name: str, row_V: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The time of each row, and whether it was refused."""
-    table = long.table
-    column = table.data[name].take(pa.array(row_V))
-    refuse_unusable(table, name, column)
-    if is_text(column.type):
-        time_V, _ = parse_numbers(clean_text(column))
-    else:
-        time_V = np.array(pc.cast(column, pa.float64()).to_numpy(), np.float64)
-    is_refused_V = ~np.isfinite(time_V)
-    for v in np.flatnonzero(is_refused_V):
-        value = column[int(v)].as_py()
-        holds = "no time" if value is None else f'"{value}", which is not a finite number'
-        reading.reject(
-            f'{table.where(int(row_V[v]))}: column "{name}" holds {holds}: '
-            "write the time of the note as a number",
-            int(long.patient_V[row_V[v]]),
-        )
-    return time_V, is_refused_V

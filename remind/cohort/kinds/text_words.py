@@ -25,8 +25,11 @@ MIX = np.uint64(0x9E3779B97F4A7C15)  # odd; golden ratio of 2^64 (Knuth, multipl
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    """The words of a text, in lower case; signs above or below a letter are of its word."""
+    text = unicodedata.normalize("NFKC", text)
+    marks = sorted(sign for sign in set(text) if unicodedata.category(sign) in ("Mn", "Mc"))
+    word = re.compile(rf"\w[\w{''.join(marks)}]*") if marks else WORD
+    return word.findall(text.lower())
 
 
 def ngrams(texts_VW: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,7 +42,8 @@ class VectorModality:
     Args:
         name: of the modality.
         index: into the cohort's modalities.
-        mean, std: of the training rows, D numbers each; a constant dimension has std 1.
+        mean, std: of the training rows, D numbers each; a constant dimension has std 1. They are 0
+            and 1 if no training row has a vector.
     """
 
     name: str
@@ -252,6 +253,8 @@ def _usual(lengths: np.ndarray) -> int:
 
 def _fit(name: str, index: int, raw_ND: np.ndarray) -> VectorModality:
     seen = raw_ND[~np.isnan(raw_ND).all(axis=1)].astype(np.float64)
+    if len(seen) == 0:
+        seen = np.zeros((1, raw_ND.shape[1]))
     std = seen.std(axis=0)
     return VectorModality(
         name=name,

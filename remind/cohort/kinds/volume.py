@@ -27,7 +27,7 @@ from remind.cohort.kinds.pixels import (
 )
 from remind.cohort.store import RecordStore
 
-VERSION = 1  # of the records; another one makes them anew
+VERSION = 2  # of the records; another one makes them anew
 
 
 class VolumeSpec(PixelSpec):

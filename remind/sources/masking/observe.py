@@ -132,7 +132,15 @@ def _has_path(reading: Reading, modality: FileSpec) -> np.ndarray:
     else:
         assert modality.table is not None
         id_column = modality.id or reading.id_column
-        paths = paths_of_table(reading, modality.table, id_column, modality.path)
+        paths = paths_of_table(
+            reading,
+            modality.table,
+            id_column,
+            modality.path,
+            time=modality.time,
+            since=modality.since,
+            until=modality.until,
+        )
         assert paths is not None  # only a table to predict may lack it
     return np.bincount(paths.owner_V, minlength=len(reading.ids)) > 0
 
@@ -140,10 +148,11 @@ def _has_path(reading: Reading, modality: FileSpec) -> np.ndarray:
 def _has_row(
     reading: Reading, modality: SeriesSpec | CodesSpec | TextSpec, table: str, patients: Patients
 ) -> np.ndarray:
-    """Patients with a row within the hours that are read and, of a series, with a value."""
+    """Patients with a row within the hours that are read, with a value or words in it."""
     id_column = modality.id or reading.id_column
     value = modality.value if isinstance(modality, SeriesSpec) else None
-    columns = [name for name in (id_column, modality.time, value) if name is not None]
+    text = modality.text if isinstance(modality, TextSpec) else None
+    columns = [name for name in (id_column, modality.time, value, text) if name is not None]
     since, until = getattr(modality, "since", None), modality.until
     files = find_files(table, reading.table.folder)
     source = source_name([str(file) for file in files])
@@ -155,6 +164,8 @@ def _has_row(
                 is_used_V = np.ones(batch.num_rows, dtype=bool)
                 if value is not None:
                     is_used_V &= ~_is_empty(batch.column(value))
+                if text is not None:
+                    is_used_V &= ~missing_values(clean_text(pa.chunked_array([batch.column(text)])))
                 if modality.time is not None and (since is not None or until is not None):
                     is_used_V &= within(_times(batch.column(modality.time)), since, until)
                 present_N1[patients.of(batch, id_column)[is_used_V]] = True
