@@ -12,17 +12,14 @@ import numpy as np
 from remind.cohort import BAND_NAMES, Bands, Cohort, Groups
 from remind.cohort.extras import require
 from remind.errors import InputError
+from remind.evaluation.colors import BY_BAND
 from remind.evaluation.predictions import write_whole
 from remind.upset import Look, draw_counts, draw_dots, draw_shares
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 NUM_SHOWN = 25
-# Okabe & Ito 2008: told apart with every kind of color vision.
-BAND_COLORS: dict[str, str] = dict(
-    zip(BAND_NAMES, ("#0072B2", "#E69F00", "#D55E00", "#CC79A7"), strict=True)
-)
 LOOK = Look(
-    bands=BAND_COLORS,
+    bands=BY_BAND,
     dot="0.2",
     no_dot="0.86",
     dot_size=34,

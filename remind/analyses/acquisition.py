@@ -40,8 +40,10 @@ def acquisition(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
         ``validation`` on the split, see `validate_gains`.
 
     Raises:
-        InputError: the split is that of validation, or nobody in either has two modalities.
+        InputError: the split is that of training or of validation, or nobody in either has two
+            modalities.
     """
+    options.check_not_fitted_on(("train",), "the run")
     options.check_not_fitted_on(("val",), "the model of gains")
     model = fit_gains(run, cohort, options)
     rows = cohort.rows(options.split)

@@ -10,7 +10,11 @@ from remind.training import Run
 
 
 def calibration(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
-    """Reliability of the run's probabilities by band; see `remind.evaluation.calibration`."""
+    """Reliability of the run's probabilities by band; see `remind.evaluation.calibration`.
+
+    Of the split train it says how the run fits the patients it was fitted on, and not how it
+    serves new ones.
+    """
     figures = calibration_of(
         run.predictions(options.split, cohort),
         num_boot=options.num_boot,
@@ -24,13 +28,17 @@ def conformal(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
     """Coverage of the run's prediction sets by band; see `remind.evaluation.conformal`.
 
     Raises:
-        InputError: the split is that of validation, which the sets are calibrated on.
+        InputError: the split is that of training, which the run is fitted on, or of validation,
+            which the sets are calibrated on.
     """
+    options.check_not_fitted_on(("train",), "the run")
     options.check_not_fitted_on(("val",), "the threshold of prediction sets")
     figures = conformal_of(
         run.predictions("val", cohort),
         run.predictions(options.split, cohort),
         alpha=options.alpha,
+        num_boot=options.num_boot,
+        seed=options.seed,
         level=options.level,
     )
     return {"split": options.split, **figures}

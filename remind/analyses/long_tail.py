@@ -25,7 +25,7 @@ from scipy.stats import norm
 from remind.analyses.options import Options
 from remind.cohort import BAND_NAMES, Cohort, Groups
 from remind.cohort import long_tail as inequality
-from remind.evaluation.proportions import wilson
+from remind.evaluation.proportions import share_interval, wilson
 from remind.training import Run
 
 
@@ -41,8 +41,10 @@ def long_tail(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
         JSON: ``num_groups``, ``n``, ``gini``, ``effective_groups``, ``inverse_simpson`` (facts of
         the training set, so without intervals); ``rank_size``, a list of ``n`` with the ranks
         ``first`` to ``last`` of the groups of that size; ``bands`` with ``groups``, training
-        ``n`` and ``share``, and the split's ``observed`` share with ``ci``; ``unseen`` with the
-        ``expected`` share, its ``ci``, and what the split had: ``observed``, ``observed_ci``.
+        ``n`` and ``share``, and the split's ``observed`` share with ``ci`` (Wilson's, or bootstrap
+        by person where one has several rows); ``unseen`` with the ``expected`` share, its ``ci``,
+        and what the split had: ``observed``, ``observed_ci``, None for train, which is what was
+        seen.
     """
     groups = run.encoding.groups
     train, rows = cohort.rows("train"), cohort.rows(options.split)
@@ -50,7 +52,8 @@ def long_tail(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
     share, ci = missing_mass(
         groups.ids(cohort.present_NM[train]), cohort.person[train], level=options.level
     )
-    bands = _bands(groups, band_N, options.level)
+    bands = _bands(groups, band_N, cohort.person[rows], options)
+    unseen = {"observed": None, "ci": None} if options.split == "train" else bands["unseen"]
     return {
         "n": int(groups.counts_G.sum()),
         "num_groups": len(groups),
@@ -64,8 +67,8 @@ def long_tail(run: Run, cohort: Cohort, options: Options) -> dict[str, Any]:
             "ci": ci,
             "split": options.split,
             "n": len(rows),
-            "observed": bands["unseen"]["observed"],
-            "observed_ci": bands["unseen"]["ci"],
+            "observed": unseen["observed"],
+            "observed_ci": unseen["ci"],
         },
     }
 
@@ -120,18 +123,27 @@ def _score_interval(
     return [max(middle - half, 0.0), min(middle + half, 1.0)]
 
 
-def _bands(groups: Groups, band_N: np.ndarray, level: float) -> dict[str, dict[str, Any]]:
+def _bands(
+    groups: Groups, band_N: np.ndarray, person_N: np.ndarray, options: Options
+) -> dict[str, dict[str, Any]]:
     band_G = groups.bands.of(groups.counts_G)
     total, num = int(groups.counts_G.sum()), len(band_N)
     result = {}
     for name in BAND_NAMES:
         n = int(groups.counts_G[band_G == name].sum())
-        hits = int((band_N == name).sum())
+        is_in_N = band_N == name
         result[name] = {
             "groups": int((band_G == name).sum()),
             "n": n,
             "share": n / total,
-            "observed": hits / num if num else None,
-            "ci": wilson(hits, num, level),
+            "observed": float(is_in_N.mean()) if num else None,
+            "ci": share_interval(
+                is_in_N,
+                person_N,
+                wilson,
+                num_boot=options.num_boot,
+                seed=options.seed,
+                level=options.level,
+            ),
         }
     return result

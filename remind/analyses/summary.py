@@ -106,14 +106,16 @@ def _attributable(part: dict[str, Any]) -> Lines:
 def _calibration(part: dict[str, Any]) -> Lines:
     blocks = part["blocks"].items()
     yield "error (ECE): " + ", ".join(
-        f"{name} {block['ece']:.3f}" for name, block in blocks if block["ece"] is not None
+        f"{name} {block['ece']:.3f}{_ci(block['ci']['ece'], '.3f')}"
+        for name, block in blocks
+        if block["ece"] is not None
     )
 
 
 def _conformal(part: dict[str, Any]) -> Lines:
     for way, blocks in part["ways"].items():
         covered = ", ".join(
-            f"{name} {block['coverage']:.1%}"
+            f"{name} {_share(block['coverage'], block['ci'])}"
             for name, block in blocks.items()
             if block["coverage"] is not None
         )

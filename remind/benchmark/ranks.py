@@ -19,6 +19,7 @@ from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from remind.benchmark.statistics import LOWER_IS_BETTER, title
 from remind.cohort.extras import require
+from remind.evaluation.colors import VERMILLION
 from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import label_of, prob_of, write_whole
 
@@ -123,9 +124,9 @@ def _figure(module: Any, result: Mapping[str, Any]) -> Any:
         axes.text(x, y, words, ha="right" if is_left else "left", va="center", fontsize=8)
     for row, names in enumerate(result["cliques"]):
         ends = [rank_of[names[0]] - 0.03, rank_of[names[-1]] + 0.03]
-        axes.plot(ends, [-0.25 - 0.3 * row] * 2, color="#D55E00", linewidth=3)
+        axes.plot(ends, [-0.25 - 0.3 * row] * 2, color=VERMILLION, linewidth=3)
     span = result["critical_difference"]
-    axes.plot([1, min(1 + span, num)], [1.4, 1.4], color="#D55E00", linewidth=3)
+    axes.plot([1, min(1 + span, num)], [1.4, 1.4], color=VERMILLION, linewidth=3)
     words = f"critical difference {span:.2f}; mean rank of {title(result['metric'])}"
     axes.text(1, 1.6, f"{words} over {result['num_folds']} folds", va="bottom", fontsize=8)
     return figure

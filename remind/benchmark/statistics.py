@@ -22,12 +22,12 @@ from remind.evaluation.bootstrap import (
     centered,
     interval,
     person_codes,
+    resampled,
     resamples,
 )
 from remind.evaluation.compare import mean_if_all, p_value
 from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import label_of, prob_of
-from remind.evaluation.weighted import WEIGHTED
 
 ALL, UNSEEN, HIDDEN = "all", "unseen", "hidden"
 TEST, WITHOUT = "test", "without "
@@ -312,6 +312,6 @@ def _resampled(
         for metric, name, value in wanted:
             at = at_of[value]
             chunks[metric, name, value].append(
-                WEIGHTED[metric](label_n[at], probs[name][at], weights[value])
+                resampled(metric, label_n[at], probs[name][at], weights[value])
             )
     return {key: np.concatenate(parts) for key, parts in chunks.items()}

@@ -9,7 +9,8 @@ two it is the highest probability, and being right. (The same as for `metrics.ec
                too sure of itself, above 1 not sure enough
 
 (Cox 1958; Van Calster et al. 2019.) Intervals of slope, intercept and ECE are bootstrap by person,
-as `bootstrap` says; those of the curve are Wilson's, patients taken as independent.
+as `bootstrap` says; those of the curve are Wilson's where every person in the bin has one row, else
+bootstrap by person too.
 """
 
 # N rows, R resamples, K bins of the curve
@@ -21,9 +22,8 @@ import pandas as pd
 
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
-    centered,
     check_bootstrap,
-    interval,
+    metric_interval,
     person_codes,
     resamples,
 )
@@ -35,7 +35,7 @@ from remind.evaluation.predictions import (
     label_of,
     prob_of,
 )
-from remind.evaluation.proportions import wilson
+from remind.evaluation.proportions import share_interval, wilson
 from remind.evaluation.weighted import WEIGHTED
 
 MIN_PER_BIN = 20
@@ -110,11 +110,11 @@ def slope_and_intercept(
 
 def _block(frame: pd.DataFrame, num_bins: int, **options: Any) -> dict[str, Any]:
     label_N, prob_NC = label_of(frame), prob_of(frame)
-    confidence_N, hit_N = _confidence(label_N, prob_NC)
+    person_N = frame["person"].to_numpy()
     return {
         "n": len(frame),
-        "curve": _curve(confidence_N, hit_N, num_bins, options["level"]),
-        **_figures(label_N, prob_NC, frame["person"].to_numpy(), **options),
+        "curve": _curve(*_confidence(label_N, prob_NC), person_N, num_bins, **options),
+        **_figures(label_N, prob_NC, person_N, **options),
     }
 
 
@@ -125,7 +125,11 @@ def _confidence(label_N: np.ndarray, prob_NC: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _curve(
-    confidence_N: np.ndarray, hit_N: np.ndarray, num_bins: int, level: float
+    confidence_N: np.ndarray,
+    hit_N: np.ndarray,
+    person_N: np.ndarray,
+    num_bins: int,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Bins between quantiles; equal confidences share a bin."""
     num = len(confidence_N)
@@ -137,13 +141,12 @@ def _curve(
     points = []
     for k in np.unique(bin_N).tolist():
         inside_N = bin_N == k
-        hits, size = int(hit_N[inside_N].sum()), int(inside_N.sum())
         points.append(
             {
-                "n": size,
+                "n": int(inside_N.sum()),
                 "predicted": float(confidence_N[inside_N].mean()),
-                "observed": hits / size,
-                "ci": wilson(hits, size, level),
+                "observed": float(hit_N[inside_N].mean()),
+                "ci": share_interval(hit_N[inside_N], person_N[inside_N], wilson, **options),
             }
         )
     return points
@@ -181,11 +184,9 @@ def _figures(
     ci = {
         name: None
         if point[name] is None
-        else interval(centered(name, np.concatenate(value_R), point[name]), level)
+        else metric_interval(name, np.concatenate(value_R), point[name], level)
         for name, value_R in zip(names, zip(*chunks, strict=True), strict=True)
     }
-    if ci["ece"] is not None:
-        ci["ece"] = [max(bound, 0.0) for bound in ci["ece"]]
     return {**point, "ci": ci}
 
 

@@ -23,11 +23,11 @@ from remind.evaluation.bootstrap import (
     enough_defined,
     interval,
     person_codes,
+    resampled,
     resamples,
 )
 from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import BANDS, check_predictions, classes_of, label_of, prob_of
-from remind.evaluation.weighted import WEIGHTED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,10 +141,9 @@ def mean_if_all(values: Sequence[float | None]) -> float | None:
 
 def _resampled(pair: _Pair, name: str, weight_RN: np.ndarray) -> np.ndarray:
     """The difference in each resample, averaged over seeds (R,)."""
-    metric = WEIGHTED[name]
     differences = [
-        metric(pair.label_N[rows], pair.other_NC[rows], weight_RN[:, rows])
-        - metric(pair.label_N[rows], pair.reference_NC[rows], weight_RN[:, rows])
+        resampled(name, pair.label_N[rows], pair.other_NC[rows], weight_RN[:, rows])
+        - resampled(name, pair.label_N[rows], pair.reference_NC[rows], weight_RN[:, rows])
         for rows in pair.by_seed()
     ]
     return np.mean(differences, axis=0)

@@ -26,6 +26,7 @@ import pandas as pd
 from scipy.stats import betabinom
 
 from remind.errors import InputError
+from remind.evaluation.bootstrap import check_bootstrap, person_codes
 from remind.evaluation.predictions import (
     BANDS,
     check_predictions,
@@ -33,7 +34,7 @@ from remind.evaluation.predictions import (
     label_of,
     prob_of,
 )
-from remind.evaluation.proportions import clopper_pearson
+from remind.evaluation.proportions import clopper_pearson, share_interval
 
 WAYS = ("plain", "band", "group")
 MIN_CALIBRATION = 50
@@ -61,6 +62,8 @@ def conformal(
     alpha: float = 0.1,
     ways: Sequence[str] = WAYS,
     min_calibration: int = MIN_CALIBRATION,
+    num_boot: int = 500,
+    seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:
     """Coverage and size of the prediction sets, overall and by band, for each way.
@@ -71,24 +74,30 @@ def conformal(
         alpha: share of patients whose set may miss the true class, in (0, 1).
         ways: some of `WAYS`.
         min_calibration: see above, >= 1.
+        num_boot: resamples of persons, where a person has several rows.
+        seed: of the resamples.
         level: of the intervals.
 
     Returns:
         JSON: ``ways`` holds per way a block for overall and each band: ``n``, ``coverage``, ``ci``
-        (Clopper-Pearson over these patients), ``expected`` (where a valid method's coverage falls
-        in `level` of repetitions, calibration included; None where pools overlap), ``mean_size``,
-        ``empty`` and ``single`` (shares of sets of that size), ``calibrated_by`` (how many
-        patients had their own, neighbours', or all calibration patients).
+        (Clopper-Pearson over these patients; bootstrap by person where one has several rows, see
+        `share_interval`), ``expected`` (where a valid method's coverage falls in `level` of
+        repetitions, calibration included; None where pools overlap or a person has several rows),
+        ``mean_size``, ``empty`` and ``single`` (shares of sets of that size), ``calibrated_by``
+        (how many patients had their own, neighbours', or all calibration patients).
 
     Raises:
         InputError: a table breaks its contract, classes differ, or crepes is not installed.
-        ValueError: alpha or min_calibration out of range, or an unknown way.
+        ValueError: alpha, min_calibration, num_boot or level out of range, or an unknown way.
     """
+    check_bootstrap(num_boot, level)
     for way in ways:
         if way not in WAYS:
             raise ValueError(f'there is no way "{way}" (there are {", ".join(WAYS)})')
+    options: dict[str, Any] = {"num_boot": num_boot, "seed": seed, "level": level}
     report = {
-        way: _report(calibration, predictions, way, alpha, min_calibration, level) for way in ways
+        way: _report(calibration, predictions, way, alpha, min_calibration, **options)
+        for way in ways
     }
     return {
         "alpha": alpha,
@@ -197,27 +206,35 @@ def _report(
     way: str,
     alpha: float,
     min_calibration: int,
-    level: float,
+    **options: Any,
 ) -> dict[str, Any]:
     _check(calibration, predictions, alpha, min_calibration)
     check_predictions(predictions)
     pools = make_pools(calibration, predictions, way, min_calibration)
     set_NC = _sets(calibration, predictions, pools, alpha)
     label_N, band_N = label_of(predictions), predictions["band"].to_numpy()
+    person_N = predictions["person"].to_numpy()
+    is_repeated = _is_repeated(calibration["person"].to_numpy())
     blocks = {"overall": np.ones(len(predictions), dtype=bool)} | {
         band: band_N == band for band in BANDS
     }
     return {
-        name: _coverage(set_NC[some], label_N[some], level)
+        name: _coverage(set_NC[some], label_N[some], person_N[some], **options)
         | _calibrated_by(pools, some)
-        | {"expected": _expected(pools, way, name, some, alpha, level)}
+        | {
+            "expected": None
+            if is_repeated or _is_repeated(person_N[some])
+            else _expected(pools, way, name, some, alpha, options["level"])
+        }
         for name, some in blocks.items()
     }
 
 
-def _coverage(set_NC: np.ndarray, label_N: np.ndarray, level: float) -> dict[str, Any]:
+def _coverage(
+    set_NC: np.ndarray, label_N: np.ndarray, person_N: np.ndarray, **options: Any
+) -> dict[str, Any]:
     num = len(label_N)
-    hits = int(set_NC[np.arange(num), label_N].sum())
+    hit_N = set_NC[np.arange(num), label_N]
     size_N = set_NC.sum(axis=1)
     shares = {
         "mean_size": float(size_N.mean()) if num else None,
@@ -226,10 +243,15 @@ def _coverage(set_NC: np.ndarray, label_N: np.ndarray, level: float) -> dict[str
     }
     return {
         "n": num,
-        "coverage": hits / num if num else None,
-        "ci": clopper_pearson(hits, num, level),
+        "coverage": float(hit_N.mean()) if num else None,
+        "ci": share_interval(hit_N, person_N, clopper_pearson, **options),
         **shares,
     }
+
+
+def _is_repeated(person_N: np.ndarray) -> bool:
+    """Whether a person has several rows: these are not exchangeable with those of others."""
+    return person_codes(person_N)[1] < len(person_N)
 
 
 def _calibrated_by(pools: Pools, some: np.ndarray) -> dict[str, Any]:

@@ -1,21 +1,31 @@
 """How well a model serves everyone, each band and each group: predictions in, JSON out."""
 
-# N rows, C classes
+# N rows, C classes, G groups, R resamples
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import MetricFrame
+from scipy.sparse import csr_array
 
 from remind.errors import InputError
-from remind.evaluation.bootstrap import check_bootstrap, intervals
-from remind.evaluation.metrics import METRICS, Metric, measure
+from remind.evaluation.bootstrap import (
+    MIN_PERSONS,
+    check_bootstrap,
+    intervals,
+    metric_interval,
+    person_codes,
+    resampled_over_groups,
+    resamples,
+)
+from remind.evaluation.metrics import METRICS, measure
 from remind.evaluation.predictions import BANDS, check_predictions, label_of, prob_of
+from remind.evaluation.weighted import WEIGHTED
 
 MIN_PATIENTS = 20
+RANKING = ("auroc", "auprc")
 WORST_RULE = "highest log loss among groups of at least {} patients"
 
 
@@ -45,7 +55,11 @@ def evaluate(
     ``groups`` lists every group of the table, most common in training first; one with fewer than 20
     patients has ``ci`` null. ``worst_group`` is the group with the highest log loss among those
     with at least `min_worst` patients, as its ``rule`` says; without such a group it is all nulls.
-    ``averages`` holds both averages: over patients, and over the groups that define the metric.
+    Its ``ci`` is that of the group, as if it had been named beforehand: the worst of many is partly
+    chance, and that is not in it. ``averages`` holds both averages and their ``ci``: over patients,
+    and over the groups that define the metric. The latter's resamples of persons keep the groups
+    (see `resampled_over_groups`); in a long tail some group is undefined in most of them, and only
+    what is a mean over patients has an interval: accuracy, log loss and Brier score.
 
     Args:
         predictions: see `remind.evaluation.predictions`; one method, one split, one seed.
@@ -67,9 +81,11 @@ def evaluate(
     check_bootstrap(num_boot, level)
     method, split = (_only(predictions, column) for column in ("method", "split"))
     _only(predictions, "seed")
-    block = partial(_block, num_boot=num_boot, seed=seed, level=level)
+    options: dict[str, Any] = {"num_boot": num_boot, "seed": seed, "level": level}
+    block = partial(_block, **options)
     overall = block(predictions)
-    groups = _groups(predictions, block)
+    rows_of = {str(name): rows for name, rows in predictions.groupby("group").indices.items()}
+    groups = _groups(predictions, rows_of, **options)
     return {
         "cohort": cohort,
         "split": str(split),
@@ -80,8 +96,8 @@ def evaluate(
         "overall": overall,
         **{band: block(predictions.loc[predictions["band"] == band]) for band in BANDS},
         "averages": {
-            "patients": {name: overall[name] for name in ("n", *METRICS)},
-            "groups": _average(groups),
+            "patients": overall,
+            "groups": _average(predictions, groups, rows_of, **options),
         },
         "worst_group": _worst(groups, min_worst),
         "groups": groups,
@@ -99,64 +115,102 @@ def _only(frame: pd.DataFrame, column: str) -> Any:
     return values[0]
 
 
-def _block(frame: pd.DataFrame, *, num_boot: int, seed: int, level: float) -> dict[str, Any]:
+def _block(frame: pd.DataFrame, **options: Any) -> dict[str, Any]:
     label_N, prob_NC = label_of(frame), prob_of(frame)
-    person_N = frame["person"].to_numpy()
-    ci = intervals(label_N, prob_NC, person_N, num_boot=num_boot, seed=seed, level=level)
+    ci = intervals(label_N, prob_NC, frame["person"].to_numpy(), **options)
     return {"n": len(frame), **measure(label_N, prob_NC), "ci": ci}
 
 
-def _groups(frame: pd.DataFrame, block: partial[dict[str, Any]]) -> list[dict[str, Any]]:
+def _groups(
+    frame: pd.DataFrame, rows_of: Mapping[str, np.ndarray], **options: Any
+) -> list[dict[str, Any]]:
     """Every group with its metrics, most common in training first, then by name."""
-    rows_of = frame.groupby("group").indices
-    # Pooled folds have a count per fold: their mean over the patients.
-    n_train: Any = frame.groupby("group")["n_train"].mean()
+    label_N, prob_NC = label_of(frame), prob_of(frame)
+    person_N, n_train_N = frame["person"].to_numpy(), frame["n_train"].to_numpy()
+    metrics = _metrics_by_group(label_N, prob_NC, list(rows_of.values()))
     groups = [
         {
-            "group": str(name),
-            "n_train": round(n_train[name]),
+            "group": name,
+            # Pooled folds have a count per fold: their mean over the patients.
+            "n_train": round(float(n_train_N[rows].mean())),
+            "n": len(rows),
             **values,
-            "ci": block(frame.iloc[rows_of[name]])["ci"] if values["n"] >= MIN_PATIENTS else None,
+            "ci": intervals(label_N[rows], prob_NC[rows], person_N[rows], **options)
+            if len(rows) >= MIN_PATIENTS
+            else None,
         }
-        for name, values in _metrics_by_group(frame).items()
+        for (name, rows), values in zip(rows_of.items(), metrics, strict=True)
     ]
     return sorted(groups, key=lambda group: (-group["n_train"], group["group"]))
 
 
-def _metrics_by_group(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
-    """n and every metric of every group, by fairlearn's MetricFrame.
+def _metrics_by_group(
+    label_N: np.ndarray, prob_NC: np.ndarray, groups: Sequence[np.ndarray]
+) -> list[dict[str, float | None]]:
+    """Every metric of every group: a group is a weighting that is 1 for its rows.
 
-    It splits rows by their position, which keeps probabilities a matrix and a single row legal; it
-    turns None into NaN, which is turned back.
+    Those of ranking take each group by itself, for they need the rows in order.
     """
-    prob_NC = prob_of(frame)
-    frame_of_metrics = MetricFrame(
-        metrics={name: _of_rows(metric, prob_NC) for name, metric in METRICS.items()}
-        | {"n": lambda label_N, row_N: len(row_N)},
-        y_true=label_of(frame),
-        y_pred=np.arange(len(frame)),
-        sensitive_features=frame["group"].reset_index(drop=True),
+    ends_G = np.cumsum([0, *map(len, groups)])
+    weight_GN: Any = csr_array(
+        (np.ones(ends_G[-1]), np.concatenate(groups), ends_G), shape=(len(groups), len(label_N))
     )
-    table: Any = frame_of_metrics.by_group
-    return {
-        name: {"n": int(row["n"]), **{m: _number(row[m]) for m in METRICS}}
-        for name, row in table.iterrows()
+    value_MG = {
+        name: _by_itself(name, label_N, prob_NC, groups)
+        if name in RANKING
+        else metric(label_N, prob_NC, weight_GN)
+        for name, metric in WEIGHTED.items()
     }
+    return [
+        {
+            name: None if np.isnan(value_G[g]) else float(value_G[g])
+            for name, value_G in value_MG.items()
+        }
+        for g in range(len(groups))
+    ]
 
 
-def _of_rows(metric: Metric, prob_NC: np.ndarray) -> Metric:
-    return lambda label_N, row_N: metric(label_N, prob_NC[row_N])
+def _by_itself(
+    name: str, label_N: np.ndarray, prob_NC: np.ndarray, groups: Sequence[np.ndarray]
+) -> np.ndarray:
+    """A metric of ranking of each group (G,); those of one class are NaN."""
+    value_G = np.full(len(groups), np.nan)
+    for g, rows in enumerate(groups):
+        label_n = label_N[rows]
+        if (label_n != label_n[0]).any():
+            value_G[g] = WEIGHTED[name](label_n, prob_NC[rows], np.ones((1, len(rows))))[0]
+    return value_G
 
 
-def _number(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _average(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _average(
+    frame: pd.DataFrame,
+    groups: Sequence[dict[str, Any]],
+    rows_of: Mapping[str, np.ndarray],
+    *,
+    num_boot: int,
+    seed: int,
+    level: float,
+) -> dict[str, Any]:
     """The mean over groups of each metric, over those that define it; n is the number of groups."""
-    defined = {m: [g[m] for g in groups if g[m] is not None] for m in METRICS}
-    means = {m: float(np.mean(values)) if values else None for m, values in defined.items()}
-    return {"n": len(groups), **means}
+    defined = {m: [g for g in groups if g[m] is not None] for m in METRICS}
+    means = {
+        m: float(np.mean([g[m] for g in some])) if some else None for m, some in defined.items()
+    }
+    result = {"n": len(groups), **means}
+    person_N, num_persons = person_codes(frame["person"].to_numpy())
+    if num_persons < MIN_PERSONS:
+        return {**result, "ci": dict.fromkeys(METRICS)}
+    label_N, prob_NC = label_of(frame), prob_of(frame)
+    rows = {m: [rows_of[g["group"]] for g in some] for m, some in defined.items()}
+    chunks = [
+        {m: resampled_over_groups(m, label_N, prob_NC, weight_RN, rows[m]) for m in METRICS}
+        for weight_RN in resamples(person_N, num_persons, num_boot=num_boot, seed=seed)
+    ]
+    ci = {
+        m: metric_interval(m, np.concatenate([chunk[m] for chunk in chunks]), means[m], level)
+        for m in METRICS
+    }
+    return {**result, "ci": ci}
 
 
 def _worst(groups: Sequence[dict[str, Any]], min_worst: int) -> dict[str, Any]:

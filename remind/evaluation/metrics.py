@@ -93,6 +93,14 @@ METRICS: dict[str, Metric] = {
 }
 
 
+OF_ROWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": lambda label_N, prob_NC: (decision(prob_NC) == label_N).astype(np.float64),
+    "log_loss": lambda label_N, prob_NC: log_loss_of_rows(label_N, prob_NC),
+    "brier": lambda label_N, prob_NC: brier_of_rows(label_N, prob_NC),
+}
+"""The metrics that are means over patients: labels and probabilities to each patient's own (N,)."""
+
+
 def measure(label_N: np.ndarray, prob_NC: np.ndarray) -> dict[str, float | None]:
     """Return every metric by name."""
     return {name: metric(label_N, prob_NC) for name, metric in METRICS.items()}

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from remind.errors import InputError
+from remind.evaluation.colors import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 from remind.evaluation.predictions import write_whole
 from remind.evaluation.table import ROWS, Evaluations, check_same_patients
 
-# Okabe & Ito 2008: told apart with every kind of color vision; markers tell them apart in print.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+# They tell methods apart in print.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SPREAD = 0.5
 SUFFIXES = (".png", ".svg")

@@ -22,6 +22,8 @@ Evaluations = Mapping[str, Mapping[str, Any]]
 def band_table(evaluations: Evaluations) -> Table:
     """Return a terminal table: AUROC over its interval, log loss, F1 and accuracy of each method.
 
+    Two methods fit into 80 columns; the other intervals are in `markdown`.
+
     Args:
         evaluations: method name -> what `evaluate` returned, all of the same patients.
 
@@ -45,7 +47,10 @@ def band_table(evaluations: Evaluations) -> Table:
 
 
 def markdown(evaluations: Evaluations) -> str:
-    """Return the same table in Markdown, one line per row; errors as `band_table`."""
+    """Return the same table in Markdown, one line per row, each figure with its interval.
+
+    Errors as `band_table`.
+    """
     check_same_patients(evaluations)
     titles = ["AUROC", *FIGURES.values()]
     header = ["", "n", *(f"{method} {title}" for method in evaluations for title in titles)]
@@ -75,19 +80,21 @@ def _n(evaluations: Evaluations, row: str) -> int:
 
 
 def _terminal_cells(block: Mapping[str, Any]) -> list[str]:
-    interval = _interval(block)
+    interval = _interval(block, "auroc")
     auroc = _figure(block["auroc"]) + (f"\n[dim]{interval}[/dim]" if interval else "")
     return [auroc, *(_figure(block[name]) for name in FIGURES)]
 
 
 def _document_cells(block: Mapping[str, Any]) -> list[str]:
-    interval = _interval(block)
-    auroc = _figure(block["auroc"]) + (f" ({interval})" if interval else "")
-    return [auroc, *(_figure(block[name]) for name in FIGURES)]
+    intervals = {name: _interval(block, name) for name in ("auroc", *FIGURES)}
+    return [
+        _figure(block[name]) + (f" ({interval})" if interval else "")
+        for name, interval in intervals.items()
+    ]
 
 
-def _interval(block: Mapping[str, Any]) -> str:
-    bounds = (block["ci"] or {}).get("auroc")
+def _interval(block: Mapping[str, Any], name: str) -> str:
+    bounds = (block["ci"] or {}).get(name)
     return UNDEFINED.join(_figure(bound) for bound in bounds) if bounds else ""
 
 

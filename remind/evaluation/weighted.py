@@ -2,7 +2,7 @@
 
 Each function takes labels (N,), probabilities (N, C) and weights >= 0 (R, N) and returns one value
 per weighting (R,), NaN where it is undefined. An integer weight means what repeating the row means;
-the definitions are those of `metrics`.
+the definitions are those of `metrics`. But for those of ranking, the weights may be a sparse array.
 """
 
 # R weightings, N patients, C classes, U distinct scores, K bins of confidence

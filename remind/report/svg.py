@@ -15,11 +15,9 @@ from typing import Any
 from markupsafe import Markup
 
 from remind.cohort.extras import require
+from remind.evaluation.colors import BLUE, BY_BAND, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 
 INK, MUTED, GRID, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
-# Okabe & Ito 2008: told apart with every kind of color vision.
-BLUE, ORANGE, VERMILLION, PURPLE = "#0072b2", "#e69f00", "#d55e00", "#cc79a7"
-GREEN, SKY = "#009e73", "#56b4e9"
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -32,13 +30,7 @@ VARIABLES = {
     GREEN: "green",
     SKY: "sky",
 }
-BAND_COLORS = {
-    "overall": INK,
-    "head": BLUE,
-    "medium": ORANGE,
-    "tail": VERMILLION,
-    "unseen": PURPLE,
-}
+BAND_COLORS = {"overall": INK, **BY_BAND}
 RUN_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 RUN_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND_MARKERS = {"overall": "X", "head": "o", "medium": "s", "tail": "^", "unseen": "D"}

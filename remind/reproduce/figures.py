@@ -16,13 +16,13 @@ import pandas as pd
 from remind.evaluation import evaluate
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
-    centered,
-    interval,
+    metric_interval,
     person_codes,
+    resampled_over_groups,
     resamples,
 )
+from remind.evaluation.metrics import METRICS
 from remind.evaluation.predictions import label_of, prob_of
-from remind.evaluation.weighted import WEIGHTED, WeightedMetric
 from remind.reproduce.config import BLOCKS
 
 AVERAGES = ("patients", "groups")
@@ -131,38 +131,26 @@ def _over_seeds(values: list[float | None]) -> dict[str, Any]:
 def _interval(
     frame: pd.DataFrame, name: str, mean: float | None, *, by_group: bool, num_boot: int
 ) -> list[float] | None:
-    """Bootstrap interval of the mean over seeds, of everyone or of the mean over groups.
-
-    A group that a resample leaves without the metric is not in the mean of that resample. What is
-    biased in resamples is shifted to have the mean itself as theirs.
-    """
+    """Bootstrap interval of the mean over seeds, of everyone or of the mean over groups."""
     person_N, num_persons = person_codes(frame["person"].to_numpy())
     if num_persons < MIN_PERSONS:
         return None
-    label_N, prob_NC, metric = label_of(frame), prob_of(frame), WEIGHTED[name]
+    label_N, prob_NC = label_of(frame), prob_of(frame)
     group_N = frame["group"].to_numpy() if by_group else np.zeros(len(frame))
-    seeds = [
+    groups = [
         [rows[group_N[rows] == group] for group in np.unique(group_N[rows])]
         for rows in frame.groupby("seed").indices.values()
     ]
+    seeds = [
+        [rows for rows in some if METRICS[name](label_N[rows], prob_NC[rows]) is not None]
+        for some in groups
+    ]
     value_R = np.concatenate(
         [
-            np.mean([_mean_of(metric, label_N, prob_NC, weight_RN, groups) for groups in seeds], 0)
-            for weight_RN in resamples(person_N, num_persons, num_boot=num_boot, seed=0)
+            np.mean(
+                [resampled_over_groups(name, label_N, prob_NC, draw, some) for some in seeds], 0
+            )
+            for draw in resamples(person_N, num_persons, num_boot=num_boot, seed=0)
         ]
     )
-    bounds = interval(centered(name, value_R, mean), LEVEL)
-    return bounds and [max(bound, 0.0) for bound in bounds]
-
-
-def _mean_of(
-    metric: WeightedMetric,
-    label_N: np.ndarray,
-    prob_NC: np.ndarray,
-    weight_RN: np.ndarray,
-    groups: list[np.ndarray],
-) -> np.ndarray:
-    """Mean over groups of rows of a weighted metric (R,), NaN where no group defines it."""
-    value_GR = np.array([metric(label_N[g], prob_NC[g], weight_RN[:, g]) for g in groups])
-    num_R = (~np.isnan(value_GR)).sum(axis=0)
-    return np.where(num_R > 0, np.nansum(value_GR, axis=0) / np.maximum(num_R, 1), np.nan)
+    return metric_interval(name, value_R, mean, LEVEL)

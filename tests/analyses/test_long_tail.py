@@ -1,10 +1,13 @@
 """The long tail: the unseen share is estimated without bias, and its interval covers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from remind.analyses.long_tail import long_tail, missing_mass, rank_size
 from remind.analyses.options import Options
+from remind.evaluation.proportions import wilson
 from tests.analyses.known import Known, run_of, synthetic
 
 
@@ -76,6 +79,26 @@ def test_rank_size_lists_every_group_once() -> None:
         {"n": 4, "first": 2, "last": 3},
         {"n": 1, "first": 4, "last": 6},
     ]
+
+
+def test_observed_shares_are_of_persons() -> None:
+    """Five alike rows of everyone are no more patients than one."""
+    drawn, logits = synthetic(num_patients=600, num_modalities=6, tail=1.0)
+    cohort = drawn.cohort.select(drawn.cohort.rows("test"))
+    run = run_of(drawn.cohort, Known(logits))
+    rows = np.repeat(np.arange(len(cohort)), 5)
+    widths = []
+    for some in (cohort, cohort.select(rows)):
+        whole = SimpleNamespace(
+            rows=lambda split, some=some: np.arange(len(some)),
+            present_NM=some.present_NM,
+            person=some.person,
+        )
+        bands = long_tail(run, whole, Options())["bands"]
+        widths.append([np.diff(bands[band]["ci"])[0] for band in ("medium", "tail")])
+    alone = wilson(round(len(cohort) * bands["tail"]["observed"]), len(cohort))
+    assert widths[0][1] == pytest.approx(alone[1] - alone[0])
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
 
 
 def test_a_cohort_as_a_whole() -> None:

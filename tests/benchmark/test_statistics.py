@@ -47,6 +47,15 @@ def test_the_interval_of_one_seed_is_that_of_the_bootstrap() -> None:
     assert measured["all"]["log_loss"]["a"].mean().ci == pytest.approx(expected["log_loss"])
 
 
+def test_a_rare_class_that_resamples_lose_leaves_no_interval_of_a_mean_over_classes() -> None:
+    frame = FRAMES["a"].query("seed == 0").sort_values("id", ignore_index=True)
+    three = frame.assign(prob_0=0.9 * frame["prob_0"], prob_1=0.9 * frame["prob_1"], prob_2=0.1)
+    three["label"] = three["label"].where(three.index > 0, "2")
+    measured = measure(make_panel({"a": three}, []), ("auroc", "brier"), num_boot=100, seed=5)
+    auroc, brier = (measured["all"][metric]["a"].mean() for metric in ("auroc", "brier"))
+    assert (auroc.point is None, auroc.ci, brier.ci is None) == (False, None, False)
+
+
 def test_contenders_on_other_patients_are_refused() -> None:
     other = FRAMES["b"].iloc[1:]
     with pytest.raises(InputError, match="b and a were not predicted for the same patients"):

@@ -5,8 +5,16 @@ import pytest
 from scipy.stats import norm
 
 from remind.evaluation import intervals, measure
-from remind.evaluation.bootstrap import centered, interval, person_codes, resamples
+from remind.evaluation.bootstrap import (
+    centered,
+    interval,
+    person_codes,
+    resampled_over_groups,
+    resamples,
+)
+from remind.evaluation.metrics import log_loss_of_rows
 from remind.evaluation.predictions import label_of, prob_of
+from remind.evaluation.weighted import WEIGHTED
 
 
 def arrays(frame):
@@ -82,6 +90,50 @@ def test_a_metric_that_most_resamples_leave_undefined_has_no_interval(make):
     bounds = intervals(np.eye(60, dtype=int)[0], prob_NC, person_N, num_boot=200)
     undefined = {name for name, value in bounds.items() if value is None}
     assert undefined == {"auroc", "auprc", "f1", "f1_macro"}
+
+
+def test_an_interval_is_of_the_classes_of_its_figure(make):
+    """Two patients of a fourth class: 13% of the resamples lose it, and are no mean over four."""
+    rng = np.random.default_rng(0)
+    label_N = np.r_[3, 3, rng.integers(3, size=298)]
+    prob_NC = rng.dirichlet(np.ones(4), 300) + 0.5 * np.eye(4)[label_N]
+    prob_NC[:2] = [0.6, 0.5, 0.3, 0.1]
+    prob_NC /= prob_NC.sum(axis=1, keepdims=True)
+    bounds = intervals(label_N, prob_NC, np.arange(300), num_boot=200)
+    undefined = {name for name, value in bounds.items() if value is None}
+    assert undefined == {"auroc", "auprc", "f1", "f1_macro"}
+    # Four of them are lost by 1 of 55 resamples, which are left out.
+    more_N = np.where(np.arange(300) < 4, 3, label_N)
+    bounds = intervals(more_N, prob_NC, np.arange(300), num_boot=200)
+    weight_RN = next(resamples(*person_codes(np.arange(300)), num_boot=200, seed=0))
+    value_R = WEIGHTED["auroc"](more_N, prob_NC, weight_RN)
+    kept_R = weight_RN[:, :4].any(axis=1)
+    assert 190 < kept_R.sum() < 200
+    assert bounds["auroc"] == pytest.approx(np.quantile(value_R[kept_R], [0.025, 0.975]))
+
+
+def test_a_mean_over_groups_keeps_the_groups(make):
+    """Groups of one patient are no rarer in a resample than in the sample."""
+    label_N, prob_NC, _ = arrays(make(60))
+    loss_N = log_loss_of_rows(label_N, prob_NC)
+    groups = [np.arange(40), *np.arange(40, 60)[:, None]]
+    weight_RN = next(resamples(np.arange(60), 60, num_boot=400, seed=0))
+    value_R = resampled_over_groups("log_loss", label_N, prob_NC, weight_RN, groups)
+    point = (loss_N[:40].mean() + loss_N[40:].sum()) / 21
+    assert value_R.mean() == pytest.approx(point, abs=0.02)
+    r, total, drawn = 7, 0.0, 0.0
+    for rows in groups:
+        total += weight_RN[r, rows] @ loss_N[rows] / len(rows)
+        drawn += weight_RN[r, rows].sum() / len(rows)
+    assert value_R[r] == pytest.approx(total / drawn)
+    ranked_R = resampled_over_groups("auroc", label_N, prob_NC, weight_RN, groups[:1])
+    assert ranked_R == pytest.approx(
+        WEIGHTED["auroc"](label_N[:40], prob_NC[:40], weight_RN[:, :40])
+    )
+    error_R = resampled_over_groups("ece", label_N, prob_NC, weight_RN, groups)
+    assert np.isnan(error_R).all()
+    nobody_R = resampled_over_groups("auroc", label_N, prob_NC, weight_RN, [])
+    assert np.isnan(nobody_R).all()
 
 
 def test_percentiles_are_over_the_defined_resamples():

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from remind.evaluation.calibration import calibration, slope_and_intercept
 from remind.evaluation.metrics import ece
 from remind.evaluation.predictions import label_of, prob_of
-from remind.evaluation.proportions import clopper_pearson, wilson
+from remind.evaluation.proportions import clopper_pearson, share_interval, wilson
 
 Make = Callable[..., pd.DataFrame]
 
@@ -25,6 +25,34 @@ def test_intervals_of_a_share_are_those_of_scipy(hits: int, num: int) -> None:
     assert wilson(hits, num) == pytest.approx([score.low, score.high])
     assert wilson(0, 0) is None
     assert clopper_pearson(0, 0) is None
+
+
+def test_rows_of_a_person_are_resampled_together_in_the_interval_of_a_share() -> None:
+    """Rows written again say nothing new, and the alike rows of few persons are few persons."""
+    hit_P = np.arange(50) % 5 == 0
+    once = share_interval(hit_P, np.arange(50), wilson)
+    assert once == wilson(10, 50)
+    twice, thrice = (
+        share_interval(np.repeat(hit_P, k), np.repeat(np.arange(50), k), wilson) for k in (2, 3)
+    )
+    assert twice == thrice
+    assert twice == pytest.approx(once, abs=0.04)
+    for hit in (False, True):
+        alike = share_interval(np.full(40, hit), np.arange(40) % 8, clopper_pearson)
+        assert alike == clopper_pearson(8 * hit, 8)
+    assert share_interval(np.arange(40) > 20, np.arange(40) % 9, wilson) is None
+
+
+def test_a_curve_of_persons_with_several_rows_has_wider_intervals(make: Make) -> None:
+    frame = make(400)
+    again = pd.concat([frame.assign(id=frame["id"] + f"-{k}") for k in range(4)])
+    once, four = (
+        calibration(f, num_boot=200)["blocks"]["overall"]["curve"] for f in (frame, again)
+    )
+    for alone, repeated in zip(once, four, strict=True):
+        assert repeated["n"] == 4 * alone["n"]
+        assert alone["ci"] == wilson(round(alone["n"] * alone["observed"]), alone["n"])
+        assert np.diff(repeated["ci"]) == pytest.approx(np.diff(alone["ci"]), rel=0.3)
 
 
 def overconfident(frame: pd.DataFrame, slope: float, shift: float = 0.0) -> pd.DataFrame:

@@ -109,6 +109,16 @@ def test_an_undefined_metric_has_no_difference(make):
     assert (told["difference"], told["ci"], told["p"]) == (0.0, None, None)
 
 
+def test_a_rare_class_that_resamples_lose_leaves_no_interval_of_a_mean_over_classes(make):
+    frame = make(200, num_classes=4)
+    frame["label"] = np.where(frame.index < 2, "3", frame["label"].replace("3", "0"))
+    other = make(200, num_classes=4, noise=0.5, method="b").assign(label=frame["label"])
+    told = compare(frame, other, metrics=("auroc", "log_loss"), **BOOT)["blocks"]["overall"]
+    assert told["auroc"]["difference"] is not None
+    assert (told["auroc"]["ci"], told["auroc"]["p"]) == (None, None)
+    assert told["log_loss"]["ci"] is not None
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [

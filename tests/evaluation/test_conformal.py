@@ -8,6 +8,7 @@ import pytest
 
 from remind.errors import InputError
 from remind.evaluation.conformal import conformal, jaccard, make_pools, prediction_sets
+from remind.evaluation.proportions import clopper_pearson
 
 
 def served_unequally(num: int, seed: int) -> pd.DataFrame:
@@ -78,6 +79,48 @@ def test_sets_are_those_of_the_conformal_quantile() -> None:
     score_V = 1 - prob_VC[np.arange(150), calibration["label"].astype(int)]
     threshold = np.sort(score_V)[int(np.ceil(0.8 * 151)) - 1]
     assert (set_NC == (1 - frame[["prob_0", "prob_1", "prob_2"]].to_numpy() <= threshold)).all()
+
+
+def several_rows(num_persons: int, rows: int, seed: int) -> pd.DataFrame:
+    """Rows of a person have one outcome, and nearly one probability."""
+    rng = np.random.default_rng(seed)
+    label_P = rng.integers(2, size=num_persons)
+    logit_N = np.repeat(2 * label_P - 1 + 1.5 * rng.normal(size=num_persons), rows)
+    prob_N = 1 / (1 + np.exp(-logit_N - 0.3 * rng.normal(size=len(logit_N))))
+    frame = served_unequally(len(prob_N), seed).drop(columns="prob_2").assign(band="head")
+    return frame.assign(
+        person=np.repeat(np.arange(num_persons), rows),
+        label=np.repeat(label_P, rows).astype(str),
+        prob_0=1 - prob_N,
+        prob_1=prob_N,
+    )
+
+
+def test_intervals_cover_where_persons_have_several_like_rows() -> None:
+    """50 times 60 persons with 8 rows: the interval holds the true coverage, which is 0.9.
+
+    That of 480 independent patients would about 26 times.
+    """
+    calibration = several_rows(3000, 1, 0)
+    blocks = [
+        conformal(calibration, several_rows(60, 8, seed), ways=("plain",), num_boot=200)
+        for seed in range(1, 51)
+    ]
+    blocks = [result["ways"]["plain"]["overall"] for result in blocks]
+    assert sum(block["ci"][0] <= 0.9 <= block["ci"][1] for block in blocks) >= 43
+    assert {block["expected"] for block in blocks} == {None}
+
+
+def test_what_is_expected_needs_one_row_of_each_person() -> None:
+    one, two = several_rows(300, 1, 0), several_rows(150, 2, 1)
+    found = {
+        name: conformal(calibration, frame, ways=("plain",))["ways"]["plain"]["overall"]
+        for name, calibration, frame in (("own", one, one), ("left", two, one), ("right", one, two))
+    }
+    assert [name for name, block in found.items() if block["expected"]] == ["own"]
+    for name in ("own", "left"):
+        hits = round(300 * found[name]["coverage"])
+        assert found[name]["ci"] == clopper_pearson(hits, 300)
 
 
 def with_groups(groups: list[str]) -> pd.DataFrame:

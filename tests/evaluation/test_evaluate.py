@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from remind.errors import InputError
 from remind.evaluation import METRICS, evaluate, measure
@@ -81,10 +82,59 @@ def test_the_worst_group_is_the_large_one_with_the_highest_log_loss(judged):
 def test_both_averages_are_given(judged):
     result = judged[1]
     averages = result["averages"]
-    assert averages["patients"] == {k: v for k, v in result["overall"].items() if k != "ci"}
+    assert averages["patients"] == result["overall"]
     defined = [g["auroc"] for g in result["groups"] if g["auroc"] is not None]
     assert averages["groups"]["auroc"] == pytest.approx(np.mean(defined))
     assert averages["groups"]["n"] == len(result["groups"])
+    ci = averages["groups"]["ci"]
+    assert list(ci) == METRIC_KEYS
+    for name in ("accuracy", "log_loss", "brier"):
+        assert ci[name][0] < averages["groups"][name] < ci[name][1]
+    # Some group of this long tail is undefined in nearly every resample.
+    assert {ci[name] for name in ("auroc", "auprc", "f1", "f1_macro", "ece")} == {None}
+
+
+def test_the_average_over_groups_is_that_over_patients_where_groups_are_patients(make, limits):
+    frame = make(60)
+    frame["group"] = frame["id"]
+    averages = evaluate(frame, cohort="icu", bands=limits, num_boot=50)["averages"]
+    for name in ("accuracy", "log_loss", "brier"):
+        assert averages["groups"]["ci"][name] == pytest.approx(averages["patients"]["ci"][name])
+
+
+def test_the_average_over_large_groups_has_every_interval(make, limits):
+    frame = make(400).assign(group=["a", "b"] * 200)
+    average = evaluate(frame, cohort="icu", bands=limits, num_boot=100)["averages"]["groups"]
+    assert all(average["ci"][name][0] < average[name] < average["ci"][name][1] for name in METRICS)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_metrics_of_a_group_are_those_of_scikit_learn(make, limits, num_classes):
+    frame = make(300, groups=40, num_classes=num_classes)
+    is_binary = num_classes == 2
+    result = evaluate(frame, cohort="icu", bands=limits, num_boot=5)
+    judged = {group["group"]: group for group in result["groups"]}
+    whole = 0
+    for name, rows in frame.groupby("group"):
+        label_N, prob_NC = label_of(rows), prob_of(rows)
+        decided_N, one_hot_NC = prob_NC.argmax(axis=1), np.eye(num_classes)[label_N]
+        expected = {
+            "accuracy": sk.accuracy_score(label_N, decided_N),
+            "log_loss": sk.log_loss(label_N, prob_NC, labels=range(num_classes)),
+            "brier": ((prob_NC - one_hot_NC) ** 2).sum(axis=1).mean() / (2 if is_binary else 1),
+        }
+        if len(np.unique(label_N)) == num_classes:
+            whole += 1
+            score = prob_NC[:, 1] if is_binary else prob_NC
+            expected |= {
+                "auroc": sk.roc_auc_score(label_N, score, multi_class="ovr"),
+                "auprc": sk.average_precision_score(label_N, score),
+                "f1": sk.f1_score(label_N, decided_N, average="binary" if is_binary else "macro"),
+                "f1_macro": sk.f1_score(label_N, decided_N, average="macro"),
+            }
+        told = {metric: judged[name][metric] for metric in expected}
+        assert told == pytest.approx(expected, abs=1e-12)
+    assert 3 < whole < len(judged)
 
 
 def test_one_patient_can_be_judged(make, limits):

@@ -54,6 +54,9 @@ def test_markdown_is_one_line_per_band(evaluations):
     low, high = evaluations["default"]["overall"]["ci"]["auroc"]
     value = evaluations["default"]["overall"]["auroc"]
     assert cells[2][2] == f"{three(value)} ({three(low)}–{three(high)})"
+    told = evaluations["lightgbm"]["head"]
+    low, high = told["ci"]["log_loss"]
+    assert cells[3][7] == f"{three(told['log_loss'])} ({three(low)}–{three(high)})"
     assert cells[-1][2] == "–"
 
 

@@ -114,11 +114,12 @@ def _say(run: ReportedRun, part: dict[str, Any]) -> Sequence[Finding]:
     unseen = part["unseen"]
     expected = percent_with_interval(unseen["expected"], unseen["ci"])
     observed = percent_with_interval(unseen["observed"], unseen["observed_ci"])
+    did = f"In the split {unseen['split']} {observed} did. "
     return [
         Finding(
             f"Of new patients {expected} are expected to bring a combination that training never "
             "saw.",
-            f"In the split {unseen['split']} {observed} did. Training has "
+            f"{'' if unseen['observed'] is None else did}Training has "
             f"{plural(part['num_groups'], 'combination')}, as unequal as "
             f"{number(part['effective_groups'], 1)} equally common ones.",
         )
