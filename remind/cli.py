@@ -1,6 +1,6 @@
 """The command line: thin, no logic.
 
-Exit status 0 done, 2 the user's input is wrong, 1 anything else.
+Exit status 0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from remind.allocation import keep_pages
 from remind.errors import InputError
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Group-robust learning on cohorts whose patients lack modalities.",
 )
+
+INTERRUPTED = 130  # that typer makes of Ctrl-C
 
 COHORT_HELP = "a cohort.toml, its folder, or a built-in cohort (support2, synthetic)"
 CohortArgument = Annotated[str, typer.Argument(help=COHORT_HELP)]
@@ -69,7 +72,7 @@ def prepare(
     options |= {"mask": mask, "memory": memory, "threads": threads}
     options |= {"patients": patients, "seed": seed}
     for line in prepare_cohort(source, out, **options):
-        Console().print(line, soft_wrap=True, highlight=False, markup=False)
+        _say(line)
 
 
 @app.command()
@@ -98,7 +101,6 @@ def reproduce(
 
     given = {"ed": ed, "note": note, "cxr": cxr, "ecg": ecg, "layout": layout}
     given |= {"memory": memory, "threads": threads}
-    errors = Console(stderr=True)
     result = run_experiment(
         experiment,
         root,
@@ -107,7 +109,7 @@ def reproduce(
         overrides=settings or (),
         options={name: value for name, value in given.items() if value is not None},
         progress=make_progress,
-        tell=lambda sentence: errors.print(sentence, soft_wrap=True, markup=False),
+        tell=_tell,
     )
     print(json.dumps(result) if as_json else reproduction_table(result))
 
@@ -220,15 +222,16 @@ def predict(
     out: Annotated[Path, typer.Option(help="where predictions go: .csv, .csv.gz or .parquet")],
 ) -> None:
     """Predict for a table of patients, whatever is observed in them."""
-    from remind.commands.runs import predict_table
+    from remind.commands.predict import predict_table, predicted_lines
     from remind.methods import METHODS
     from remind.training import open_run
 
-    num_patients, num_unseen = predict_table(open_run(run, METHODS), table, out)
-    Console().print(
-        f"{num_patients} patients predicted, {num_unseen} of them with a combination that "
-        f"training never saw: {out}",
-        soft_wrap=True,
+    predicted = predict_table(open_run(run, METHODS), table, out)
+    for line in predicted_lines(predicted):
+        _tell(line)
+    _say(
+        f"{predicted.num_patients} patients predicted, {predicted.num_unseen} of them with a "
+        f"combination that training never saw: {out}"
     )
 
 
@@ -248,14 +251,13 @@ def diagnose(
     from remind.methods import METHODS
     from remind.training import open_run
 
-    errors = Console(stderr=True)
     chosen = None if parts is None else [part.strip() for part in parts.split(",")]
-    result = diagnose_run(open_run(run, METHODS), split, chosen, errors.print)
+    result = diagnose_run(open_run(run, METHODS), split, chosen, _tell)
     if as_json:
         _print(result)
     else:
         for line in diagnosis_lines(result):
-            Console().print(line, soft_wrap=True, highlight=False, markup=False)
+            _say(line)
 
 
 @app.command()
@@ -266,7 +268,7 @@ def report(
     """Write one self-contained page: whom the model serves, whom not, and why."""
     from remind.report import write_report
 
-    Console().print(f"the report: {write_report(runs, out)}", soft_wrap=True)
+    _say(f"the report: {write_report(runs, out)}")
 
 
 @app.command()
@@ -318,17 +320,10 @@ def benchmark(
     options |= {"sets": settings or []}
     options |= {"executor": executor, "jobs": jobs, "address": address, "edges": edges}
     options |= {"reference": reference, "metrics": metrics, "num_boot": num_boot}
-    errors = Console(stderr=True)
-    result, failed = do_benchmark(
-        cohort,
-        out,
-        is_report=report,
-        options=options,
-        tell=lambda line: errors.print(line, soft_wrap=True, markup=False, highlight=False),
-    )
+    result, failed = do_benchmark(cohort, out, is_report=report, options=options, tell=_tell)
     print(json.dumps({**result, "errors": failed}) if as_json else benchmark_text(result))
     for sentence in failed:
-        errors.print(f"failed: {sentence}", soft_wrap=True, markup=False, highlight=False)
+        _tell(f"failed: {sentence}")
     return 1 if failed else 0
 
 
@@ -348,7 +343,7 @@ def results(
     if as_json:
         _print(result)
     else:
-        Console().print(f"the results: {out}", soft_wrap=True)
+        _say(f"the results: {out}")
 
 
 def main() -> None:
@@ -361,20 +356,30 @@ def main() -> None:
         status = app(standalone_mode=False)
     except InputError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(1)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not a usage error of the command line's parser
             raise
         _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
     else:
+        if status == INTERRUPTED:
+            again = ": continue with --resume" if sys.argv[1:2] == ["fit"] else ""
+            print(f"remind: interrupted{again}", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(sentence: str) -> None:
     print(f"remind: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _say(line: str) -> None:
+    """A line on stdout, as it is: brackets in names and paths mean nothing."""
+    Console().print(Text(line), soft_wrap=True)
+
+
+def _tell(line: str) -> None:
+    """The same on stderr."""
+    Console(stderr=True).print(Text(line), soft_wrap=True)
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 
 import numbers
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -35,7 +36,9 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         modalities: name -> its columns; columns of none are not used. The columns of an array are
-            x0, x1 and so on. None makes every column a modality of its own.
+            x0, x1 and so on. None makes every column a modality of its own. One that no row to
+            train on has, as in a fold without the patients of a rare test, is left out with a
+            warning, and not used by `predict_proba` either.
         objective: key of `remind.objectives.OBJECTIVES`; None takes the preset's own.
         preset: "default", "paper" (SoftMoE by groups) or "transformer".
         settings: other settings, as `remind fit --set` takes them: ``{"epochs": 5}``.
@@ -171,12 +174,19 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
         num_units = len(frame) if groups is None else pd.Series(np.asarray(groups)).nunique()
         val = 0.0 if 0 < self.val * num_units < FEWEST_VALIDATED else self.val
         split = {"val": val, "test": 0.0, "seed": seed}
-        return cohort_from_frame(frame.assign(**roles), self._spec(names, list(roles), split))
+        spec = self._spec(names, list(roles), split)
+        cohort = cohort_from_frame(frame.assign(**roles), spec, leave_out_untrained=True)
+        for name in spec.modalities:
+            if name not in cohort.spec.modalities:
+                warnings.warn(
+                    f'no row to train on has the modality "{name}": it is left out', stacklevel=3
+                )
+        return cohort
 
     def _spec(self, names: list[str], roles: list[str], split: dict[str, Any]) -> CohortSpec:
         modalities = {name: [name] for name in names}
         if self.modalities is not None:
-            modalities = {name: list(columns) for name, columns in self.modalities.items()}
+            modalities = _columns_by_name(self.modalities)
         source = type(self).__name__
         cohort = {
             **dict(zip(("id", "label", "group_by"), roles, strict=False)),
@@ -189,6 +199,18 @@ class RemindClassifier(ClassifierMixin, BaseEstimator):
         }
         content = {"cohort": cohort, "split": split, "modalities": sections}
         return spec_from_dict(content, root=Path(), source=source)
+
+
+def _columns_by_name(modalities: Any) -> dict[str, list[str]]:
+    if isinstance(modalities, Mapping) and all(
+        isinstance(name, str) and isinstance(columns, Iterable) and not isinstance(columns, str)
+        for name, columns in modalities.items()
+    ):
+        return {name: list(columns) for name, columns in modalities.items()}
+    raise InputError(
+        'modalities must be names with lists of columns, such as {"vitals": ["hr", "map"]}, '
+        f"got {modalities!r}"
+    )
 
 
 def _packed(run: Run) -> dict[str, Any]:

@@ -10,22 +10,26 @@ from remind.errors import InputError
 
 
 @contextmanager
-def alone(out: Path, program: str, option: str) -> Iterator[None]:
-    """Hold the lock of a folder, a hidden file beside it; a killed process lets go of it.
+def alone(
+    out: Path, program: str, option: str, *, file: Path | None = None, seconds: float = 0
+) -> Iterator[None]:
+    """Hold the lock of a folder; a killed process lets go of it.
 
     Args:
         out: the folder, which need not exist.
         program: who fills it, such as "remind prepare".
         option: that names another folder, such as "--out".
+        file: that is locked; a hidden one beside the folder if None.
+        seconds: to wait for a process that is about to end.
 
     Raises:
         InputError: another process holds it, or the folder of `out` cannot be made.
     """
     out = out.absolute()
-    path = out.parent / f".{out.name}.lock"
-    lock = FileLock(path, timeout=0)
+    path = out.parent / f".{out.name}.lock" if file is None else file
+    lock = FileLock(path, timeout=seconds)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise InputError(

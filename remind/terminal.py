@@ -7,12 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from remind.evaluation import band_table
+from remind.evaluation.table import FIGURES, ROWS, UNDEFINED
 from remind.training import Run
 
 RANGE = ("min", "median", "max")
 NUM_IN_A_LIST = 5
 NUM_INVALID = 10
+SERVED = {"auroc": "AUROC", **FIGURES, "ece": "ECE"}
 
 
 def fitted(run: Run) -> RenderableType:
@@ -31,13 +32,13 @@ def fitted(run: Run) -> RenderableType:
 
 
 def evaluation(result: dict[str, Any]) -> RenderableType:
-    """One evaluation: the band table, the worst group and what the bands mean."""
+    """One evaluation: figures by band over their intervals, the worst group, what bands mean."""
     worst = result["worst_group"]
     lines: list[RenderableType] = [
         Text(
             f"{result['method']} on {result['cohort']}, split {result['split']}, n = {result['n']}"
         ),
-        band_table({result["method"]: result}),
+        _served(result),
         Text(bands_in_words(result["bands"])),
     ]
     if worst.get("group") is not None:
@@ -58,6 +59,28 @@ def bands_in_words(bands: dict[str, int]) -> str:
         f"{head}, medium {medium}–{head}, tail 1–{medium - 1}, unseen 0. "
         "Brackets: 95% bootstrap intervals over persons."
     )
+
+
+def _served(result: dict[str, Any]) -> Table:
+    """How well everyone and each band is served; the interval of a figure is under it."""
+    table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("n", justify="right")
+    for title in SERVED.values():
+        table.add_column(title, justify="center", min_width=9)
+    for row in ROWS:
+        block = result[row]
+        cells = [_figure_over_interval(block[m], (block["ci"] or {}).get(m)) for m in SERVED]
+        table.add_row(row, str(block["n"]), *cells)
+    return table
+
+
+def _figure_over_interval(value: float | None, bounds: list[float] | None) -> Text:
+    """Three decimals, no zero in front: ``.864`` over ``.816–.911``."""
+    numbers = [
+        UNDEFINED if n is None else f"{n:.3f}".removeprefix("0") for n in [value, *(bounds or [])]
+    ]
+    text = Text(numbers[0])
+    return text.append("\n" + UNDEFINED.join(numbers[1:]), style="dim") if bounds else text
 
 
 def description(facts: dict[str, Any]) -> RenderableType:
@@ -142,7 +165,7 @@ def _modalities(modalities: list[dict[str, Any]]) -> Table:
     )
     for item in modalities:
         words = facts_in_words(item["facts"])
-        table.add_row(item["name"], item["kind"], f"{item['observed']:.1%}", Text(words))
+        table.add_row(Text(item["name"]), item["kind"], f"{item['observed']:.1%}", Text(words))
     return table
 
 
@@ -184,5 +207,5 @@ def _combinations(groups: list[dict[str, Any]], modalities: list[dict[str, Any]]
     for group in groups:
         has = set(group["group"].split("+"))
         lacking = ", ".join(m["name"] for m in modalities if m["name"] not in has)
-        table.add_row(str(group["n_train"]), lacking or "nothing")
+        table.add_row(str(group["n_train"]), Text(lacking or "nothing"))
     return table

@@ -1,6 +1,7 @@
 """The command line end to end, as a user runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import pytest
 
 from remind.cli import fit
 from remind.methods import METHODS
-from tests.cohort.make import small_frame, write_cohort
+from remind.training import fit_run, open_run, with_overrides
+from tests.cohort.make import TOML, small_frame, write_cohort, write_frame
 from tests.commands import remind
 
 QUICK = ["--set", "epochs=2", "--set", "width=16", "--set", "members=2", "--set", "hidden=16"]
@@ -30,6 +32,14 @@ def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "remind.cli", "fit", cohort, "--out", out, *QUICK]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def trees(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "trees"
+    method = METHODS["lightgbm"]
+    fit_run(cohort, method, with_overrides(method.default_settings(), ["trees=20"]), out)
     return out
 
 
@@ -70,10 +80,166 @@ def test_predict_takes_any_subset_of_modalities(
         remind(monkeypatch, "predict", run, tmp_path / "new.csv", "--out", tmp_path / "p.csv") == 0
     )
     predictions = pd.read_csv(tmp_path / "p.csv", dtype={"pid": str})
-    assert list(predictions) == ["pid", "prob_0", "prob_1", "group", "n_train", "band"]
+    columns = ["pid", "prob_0", "prob_1", "group", "n_train", "band", "outside"]
+    assert list(predictions) == columns
     assert list(predictions["pid"]) == list(frame["pid"])
     assert set(predictions["group"]) == {"vitals"}
     np.testing.assert_allclose(predictions["prob_0"] + predictions["prob_1"], 1, atol=1e-6)
+
+
+def test_predict_says_what_training_never_saw(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A modality under other names, unknown categories and impossible numbers; else nothing."""
+    frame = small_frame(n=300)
+    frame = frame[(frame["split"] == "train") & frame["hr"].notna()].head(20)
+    table, out = tmp_path / "new.parquet", tmp_path / "p.csv"
+    frame.to_parquet(table, index=False)
+    assert remind(monkeypatch, "predict", run, table, "--out", out) == 0
+    assert capsys.readouterr().err == ""
+    assert pd.read_csv(out)["outside"].sum() == 0
+
+    frame["ward"] = "burns"
+    frame["hr"] = frame["hr"].where(np.arange(20) > 2, 1e6)
+    renamed = {"lactate": "lac", "crp": "c_reactive", "ventilated": "vent"}
+    frame.rename(columns=renamed).to_parquet(table, index=False)
+    assert remind(monkeypatch, "predict", run, table, "--out", out) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "nobody has labs, which training had",
+        'columns that no modality reads: "lac", "c_reactive", "vent"',
+        "patients of 20 with a category, variable or code that training does not know: ward 20",
+        "patients of 20 with a value beyond the range of training: hr 3",
+    ]
+    assert captured.out.startswith("20 patients predicted")
+    assert pd.read_csv(out)["outside"].tolist() == [2, 2, 2, *[1] * 17]
+
+
+def test_predict_writes_over_nothing_that_it_reads(
+    run: Path,
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither a shard of the table, nor the cohort's table, nor a file of the run."""
+    frame = small_frame(n=40, seed=5)[["pid", "hr", "ward"]].dropna()
+    for name, some in (("a.csv", frame[:9]), ("b.csv", frame[9:])):
+        some.to_csv(tmp_path / name, index=False)
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    evaluated = run / "predictions.parquet"
+    evaluated.touch()
+    for out in (tmp_path / "b.csv", tmp_path / "link.csv", cohort / "patients.parquet", evaluated):
+        before = out.read_bytes()
+        table = str(tmp_path / "[ab].csv")
+        assert remind(monkeypatch, "predict", run, table, "--out", out) == 2
+        assert "write the predictions elsewhere" in capsys.readouterr().err
+        assert out.read_bytes() == before
+        assert out.is_symlink() == (out.name == "link.csv")
+
+
+def test_an_id_named_like_a_prediction_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = small_frame(n=300).rename(columns={"pid": "group"})
+    folder = write_frame(tmp_path / "cohort", frame, toml=TOML.replace('"pid"', '"group"'))
+    trees = ["--method", "lightgbm", "--set", "trees=3"]
+    assert remind(monkeypatch, "fit", folder, "--out", tmp_path / "run", *trees) == 0
+    frame[["group", "hr", "ward"]].dropna().to_csv(tmp_path / "new.csv", index=False)
+    out = tmp_path / "p.csv"
+    assert remind(monkeypatch, "predict", tmp_path / "run", tmp_path / "new.csv", "--out", out) == 0
+    predictions = pd.read_csv(out, dtype=str)
+    assert list(predictions)[::3] == ["group", "group_", "outside"]
+    assert predictions["group"].tolist() == frame.dropna(subset=["hr", "ward"])["group"].tolist()
+    assert set(predictions["group_"]) == {"vitals"}
+    assert 'the column "group" is the id' in capsys.readouterr().err
+
+
+def test_brackets_in_names_are_shown_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = TOML.replace("[modalities.labs]", '[modalities."labs [mg/dl]"]')
+    folder = write_frame(tmp_path / "cohort[/b]", small_frame(n=300), toml=toml)
+    run, out = tmp_path / "run[/red]", tmp_path / "p[lr].csv"
+    trees = ["--method", "lightgbm", "--set", "trees=3"]
+    assert remind(monkeypatch, "describe", folder) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("labs [mg/dl]") >= 2  # modalities, combinations
+    assert remind(monkeypatch, "fit", folder, "--out", run, *trees) == 0
+    assert f"the run is in {run};" in capsys.readouterr().out
+    frame = small_frame(n=40, seed=5)[["pid", "hr", "ward"]].dropna()
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    assert remind(monkeypatch, "predict", run, tmp_path / "new.csv", "--out", out) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith(f"never saw: {out}\n")
+    assert "nobody has labs [mg/dl], ecg" in captured.err
+
+
+def test_evaluate_shows_every_interval_that_it_has(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remind(monkeypatch, "evaluate", run, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert remind(monkeypatch, "evaluate", run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split()[:1] == ["overall"])
+    metrics = ("auroc", "log_loss", "f1", "accuracy", "ece")
+    figures = [f"{result['overall'][m]:.3f}".removeprefix("0") for m in metrics]
+    assert lines[at].split()[2:] == figures
+    bounds = [[f"{b:.3f}".removeprefix("0") for b in result["overall"]["ci"][m]] for m in metrics]
+    assert lines[at + 1].split() == ["–".join(pair) for pair in bounds]
+
+
+def test_a_demo_replaces_a_demo_alone_and_only_by_another(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def content() -> dict[str, bytes]:
+        paths = tmp_path.rglob("*")
+        return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    shutil.copytree(run, tmp_path / "default")
+    before = content()
+    cannot = ["--set", "device=cuda", "--set", "teacher=0"]
+    assert remind(monkeypatch, "demo", "--out", tmp_path, *cannot) == 2
+    assert "holds a run of another cohort" in capsys.readouterr().err
+    assert content() == before
+
+    config = tmp_path / "default" / "config.toml"
+    lines = config.read_text().splitlines()
+    lines = ['source = "support2"' if line.startswith("source") else line for line in lines]
+    config.write_text("\n".join(lines))
+    before = content()
+    assert remind(monkeypatch, "demo", "--out", tmp_path, *cannot) == 2
+    assert "torch sees no CUDA device" in capsys.readouterr().err
+    assert content() == before
+
+
+@pytest.mark.parametrize("file", ["model.txt", "model.safetensors", "encoding.json"])
+@pytest.mark.parametrize("share", [0.9, 0.1, None])
+def test_a_damaged_run_is_one_sentence(
+    file: str,
+    share: float | None,
+    run: Path,
+    trees: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Cut short, or not there; a run without a model is an unfinished one."""
+    shutil.copytree(trees if file == "model.txt" else run, tmp_path / "run")
+    path = tmp_path / "run" / file
+    whole = path.read_bytes()
+    path.unlink()
+    if share is not None:
+        path.write_bytes(whole[: int(share * len(whole))])
+    assert remind(monkeypatch, "evaluate", tmp_path / "run") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    is_unfinished = share is None and file != "encoding.json"
+    said = "holds an unfinished run" if is_unfinished else f"{file} is damaged: "
+    assert said in captured.err
 
 
 def test_a_run_is_diagnosed_and_reported(
@@ -124,9 +290,6 @@ def test_parts_that_are_not_asked_for_again_are_kept(
 def test_a_run_of_every_method_predicts_when_reopened_as_it_did(
     method: str, cohort: Path, tmp_path: Path
 ) -> None:
-    from remind.methods import METHODS
-    from remind.training import fit_run, open_run, with_overrides
-
     keys = {"lightgbm": ["trees=5"], "tabm": ["epochs=2", "members=2", "width=8"]}
     neural = ["epochs=2", "width=16", "heads=2", "hidden=8", "experts=4"]
     settings = with_overrides(METHODS[method].default_settings(), keys.get(method, neural))
@@ -145,11 +308,15 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["fit", "support2", "--out", "{new}", "--set", "epoch=3"], 'did you mean "epochs"'),
     (["fit", "support2", "--out", "{new}", "--set", "lr=fast"], "lr"),
     (["fit", "support2", "--out", "{run}"], "holds a finished run"),
+    (["fit", "{cohort}", "--out", "{table}/a/b"], "cannot be written (Not a directory)"),
+    (["fit", "{cohort}", "--out", "{new}/b", "--set", "device=cuda"], "sees no CUDA device"),
     (["evaluate", "{new}"], "is no run folder: it does not exist"),
     (["evaluate", "{run}", "--split", "tset"], "split must be one of train, val, test"),
     (["predict", "{run}", "absent.csv", "--out", "{new}.csv"], "absent.csv"),
     (["predict", "{run}", "{table}", "--out", "{new}.xlsx"], ".csv, .csv.gz or .parquet"),
     (["predict", "{run}", "{table}", "--out", "{new}.csv"], '"lactte"'),
+    (["predict", "{run}", "{table}", "--out", "{folder}"], "folder.csv is a folder"),
+    (["results", "{new}", "--out", "{folder}"], "folder.csv is a folder"),
     (["report", "{new}"], "is no run folder"),
     (["reproduce", "mimic", "--out", "{new}"], 'no experiment "mimic"'),
     (["reproduce", "embed", "--out", "{new}"], "needs --root"),
@@ -162,22 +329,26 @@ def test_wrong_input_gets_one_sentence_and_writes_nothing(
     arguments: Sequence[str],
     said: str,
     run: Path,
+    cohort: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    table = tmp_path / "table.csv"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    table, folder = tmp_path / "table.csv", tmp_path / "folder.csv"
+    folder.mkdir()
     small_frame(n=10)[["pid", "lactate", "crp", "ventilated"]].rename(
         columns={"lactate": "lactte"}
     ).to_csv(table, index=False)
-    places = {"new": tmp_path / "new", "run": run, "table": table}
+    places = {"new": tmp_path / "new", "run": run, "table": table, "folder": folder}
+    places["cohort"] = cohort
     assert remind(monkeypatch, *(a.format(**places) for a in arguments)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
-    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "table.csv"]
 
 
 def test_the_command_line_names_every_method() -> None:

@@ -169,6 +169,24 @@ def test_cross_validation() -> None:
     np.testing.assert_allclose(there, here, rtol=1e-4)
 
 
+def test_a_modality_that_no_row_to_train_on_has() -> None:
+    """It is left out of the fit, and of predictions as if it were unobserved."""
+    X, y = patients()
+    modalities = {**MODALITIES, "heart": ["troponin"]}
+    X["troponin"] = np.nan
+    with pytest.warns(UserWarning, match='no row to train on has the modality "heart"'):
+        classifier = small(modalities=modalities).fit(X, y)
+    assert classifier.run_.encoding.modalities == ("vitals", "labs", "ward")
+    expected = classifier.predict_proba(X)
+    np.testing.assert_array_equal(classifier.predict_proba(X.assign(troponin=9.0)), expected)
+    np.testing.assert_array_equal(small(modalities=MODALITIES).fit(X, y).predict_proba(X), expected)
+
+    X.loc[0, "troponin"] = 1.0  # in no fold but those that train on the first row
+    with pytest.warns(UserWarning, match="heart"):
+        scores = cross_val_score(small(modalities=modalities), X, y, cv=3, error_score="raise")
+    assert np.isfinite(scores).all()
+
+
 def test_seed() -> None:
     """The seed fixes the fit; global generators are neither read nor moved."""
     X, y = patients()
@@ -224,6 +242,8 @@ def test_columns_named_like_roles() -> None:
             'settings hold "seed", which is a parameter of its own: give seed=... instead',
         ),
         ({"modalities": {"vitals": ["hr", "mapp"]}}, 'the frame has no column "mapp"'),
+        ({"modalities": [["hr"]]}, "modalities must be names with lists of columns"),
+        ({"modalities": {"vitals": "hr"}}, "got {'vitals': 'hr'}"),
         ({"val": -0.5}, "RemindClassifier: [split] val should be greater than or equal to 0"),
         ({"val": 1.5}, "RemindClassifier: [split] val should be less than 1, got 1.5"),
     ],

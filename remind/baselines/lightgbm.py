@@ -18,6 +18,7 @@ from remind.cohort import Cohort, Encoding, flat_table
 from remind.objectives.checks import check_whole
 
 FILE = "model.txt"
+LAST_LINE = "pandas_categorical:"
 MANY_CELLS = 1 << 19
 """In a smaller table one thread is as fast as many, which wait for each other beside other work."""
 
@@ -58,8 +59,15 @@ class LightGBMPredictor:
 
     @classmethod
     def load(cls, folder: Path, encoding: Encoding) -> Self:
-        """Read what ``save`` wrote."""
-        return cls(lightgbm.Booster(model_file=folder / FILE), encoding)
+        """Read what ``save`` wrote.
+
+        Raises:
+            ValueError: the end of the file is not there.
+        """
+        text = (folder / FILE).read_text(encoding="utf-8")
+        if not text[text.rstrip("\n").rfind("\n") + 1 :].startswith(LAST_LINE):
+            raise ValueError("it is cut short")  # the library would end the process
+        return cls(lightgbm.Booster(model_str=text), encoding)
 
 
 def fit_lightgbm(

@@ -85,11 +85,10 @@ def split_is_usable(
     _persons_stay(spec, table, rows, split, person)
 
 
-def modalities_are_trained(spec: CohortSpec, split: np.ndarray, present_NM: np.ndarray) -> None:
+def modalities_are_trained(spec: CohortSpec, is_trained_M: np.ndarray) -> None:
     """Every modality is observed in a training patient."""
-    num_seen_M = present_NM[split == "train"].sum(axis=0)
-    for name, num_seen in zip(spec.modalities, num_seen_M.tolist(), strict=True):
-        if num_seen == 0:
+    for name, is_trained in zip(spec.modalities, is_trained_M.tolist(), strict=True):
+        if not is_trained:
             raise InputError(
                 f"{spec.source}: [modalities.{name}] is never observed in the training split: "
                 "remove the section"
@@ -124,16 +123,17 @@ def modalities_in(spec: CohortSpec, names: Sequence[str], source: str) -> list[s
     return present
 
 
-def _near_misses(spec: CohortSpec, names: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
-    """Missing column -> a column that is not expected and is probably meant to be it."""
+def unread_columns(spec: CohortSpec, names: Sequence[str]) -> list[str]:
+    """The columns of a table to predict that no modality reads; id, label and split aside."""
     expected = {
         column for modality in spec.modalities.values() for column in modality.feature_columns
     }
-    extras = {
-        _plain(name): name
-        for name in names
-        if name not in expected | set(spec.role_columns.values())
-    }
+    return [name for name in names if name not in expected | set(spec.role_columns.values())]
+
+
+def _near_misses(spec: CohortSpec, names: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
+    """Missing column -> a column that is not expected and is probably meant to be it."""
+    extras = {_plain(name): name for name in unread_columns(spec, names)}
     near: dict[str, str] = {}
     for column in missing:
         plain = _plain(column)

@@ -49,7 +49,7 @@ class Cohort:
         invalid: modality -> a sentence for each of its values that was invalid and counts as
             missing, for cohorts whose cohort.toml says so.
         left_out: ids of the patients to train on that are not here, for all that they have is
-            invalid.
+            invalid, or of modalities that were left out.
     """
 
     spec: CohortSpec
@@ -151,18 +151,29 @@ def read_table_for_prediction(
 
 
 def cohort_from_frame(
-    frame: Any, spec: CohortSpec, *, encoding: "Encoding | None" = None
+    frame: Any,
+    spec: CohortSpec,
+    *,
+    encoding: "Encoding | None" = None,
+    leave_out_untrained: bool = False,
 ) -> Cohort:
     """A cohort from a pandas or polars frame; with an encoding, a table to predict.
+
+    Args:
+        frame: a row per patient.
+        spec: of the cohort.
+        encoding: the training cohort's.
+        leave_out_untrained: a modality that no training patient has is left out of the cohort and
+            its spec, with the patients who have nothing else; otherwise it is an error.
 
     Raises:
         InputError: the frame does not hold what the spec says.
     """
     names = frame_columns(frame)
     if encoding is None:
-        return _labelled(
-            spec, table_from_frame(frame, _labelled_columns(spec, names, "the frame"), spec.root)
-        )
+        columns = _labelled_columns(spec, names, "the frame")
+        table = table_from_frame(frame, columns, spec.root)
+        return _labelled(spec, table, leave_out_untrained=leave_out_untrained)
     modalities = checks.modalities_in(spec, names, "the frame")
     columns = _unlabelled_columns(spec, modalities, names, "the frame")
     return _unlabelled(spec, table_from_frame(frame, columns, spec.root), modalities, encoding)
@@ -191,7 +202,7 @@ def _unlabelled_columns(
     ]
 
 
-def _labelled(spec: CohortSpec, table: Table) -> Cohort:
+def _labelled(spec: CohortSpec, table: Table, *, leave_out_untrained: bool = False) -> Cohort:
     """Everything that a cohort to train on must hold."""
     ids = read_ids(table, spec.cohort.id, "id")
     checks.unique_ids(table, spec.cohort.id, ids)
@@ -208,7 +219,15 @@ def _labelled(spec: CohortSpec, table: Table) -> Cohort:
     checks.everyone_is_observed(table, ids, present_NM | ~is_kept_N[:, None])
     split = _split(spec, table, person, label_N, present_NM)
     checks.split_is_usable(spec, table, np.flatnonzero(is_kept_N), split, label_N, classes, person)
-    checks.modalities_are_trained(spec, split, present_NM)
+    is_trained_M = np.asarray(present_NM[split == "train"].any(axis=0))
+    if leave_out_untrained:
+        kept = [name for m, name in enumerate(spec.modalities) if is_trained_M[m]]
+        spec = replace(spec, modalities={name: spec.modalities[name] for name in kept})
+        values = {name: values[name] for name in kept}
+        present_NM = present_NM[:, is_trained_M]
+        is_kept_N = is_kept_N & present_NM.any(axis=1)
+    else:
+        checks.modalities_are_trained(spec, is_trained_M)
     cohort = Cohort(
         spec=spec,
         ids=ids,

@@ -16,9 +16,9 @@ Other columns may follow. Folds of a cross-validation pool to one table per seed
 
 # N rows, C classes
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,11 @@ def _listed(names: Sequence[object]) -> str:
 
 
 def write_predictions(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a checked table as Parquet; a file under this name is whole or not there."""
+    """Write a checked table as Parquet; a file under this name is whole or not there.
+
+    Raises:
+        InputError: of `check_predictions` and of `write_whole`.
+    """
     check_predictions(frame)
     write_whole(path, lambda temporary: frame.to_parquet(temporary, index=False))
 
@@ -150,14 +154,29 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file next to `path`, then rename it to `path`."""
+    """Let `write` fill a temporary file next to `path`, then rename it to `path`.
+
+    Who may read it is as for any new file, by the umask.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    with _placed_at(path):
+        temporary.touch(exist_ok=False)
     try:
         write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with _placed_at(path):
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _placed_at(path: Path) -> Iterator[None]:
+    """Turn what is wrong with the place of a file into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): write elsewhere") from error

@@ -20,27 +20,32 @@ def check_number(
     above: float = -math.inf,
     at_least: float = -math.inf,
     at_most: float = math.inf,
+    finite: bool = False,
 ) -> None:
-    """A number in the given range; NaN never is.
+    """A number in the given range; NaN never is, infinity only if not `finite`.
 
     Raises:
         InputError: it is not; names the option, the range and the value.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and value > above and at_least <= value <= at_most:
+    is_wide = finite and is_number and math.isinf(value)
+    if is_number and not is_wide and value > above and at_least <= value <= at_most:
         return
     bounds = [
         f"{sign} {bound:g}"
         for sign, bound in ((">", above), (">=", at_least), ("<=", at_most))
         if math.isfinite(bound)
     ]
-    raise InputError(f"{name} must be a number {' and '.join(bounds)}, got {value!r}")
+    noun = "a finite number" if finite else "a number"
+    raise InputError(f"{name} must be {noun} {' and '.join(bounds)}, got {value!r}")
 
 
-def check_whole(name: str, value: object, *, at_least: int) -> None:
-    """A whole number from `at_least` on, InputError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise InputError(f"{name} must be a whole number >= {at_least}, got {value!r}")
+def check_whole(name: str, value: object, *, at_least: int, at_most: float = math.inf) -> None:
+    """A whole number from `at_least` to `at_most`, InputError otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most:
+        return
+    end = f" and <= {at_most:.0f}" if math.isfinite(at_most) else ""
+    raise InputError(f"{name} must be a whole number >= {at_least}{end}, got {value!r}")
 
 
 def check_choice(name: str, value: object, options: Collection[str]) -> None:

@@ -62,8 +62,9 @@ class FairMixup(Objective):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         x_BKD, label_B, group_B = (from_all_ranks(own) for own in (x_BKD, label_B, group_B))
-        order_B = torch.rand(len(label_B), generator=generator).to(label_B.device)
-        time = torch.rand((), generator=generator).to(x_BKD.device)
+        order_B = torch.rand(len(label_B), generator=generator)
+        time = torch.rand((), generator=generator)
+        order_B, time = (drawn.to(x_BKD.device, non_blocking=True) for drawn in (order_B, time))
         partner_B = partners(label_B, order_B)
         slope_BC = slopes(x_BKD[partner_B], x_BKD, time, classify)
         is_pair_B = group_B != group_B[partner_B]

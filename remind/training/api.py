@@ -3,6 +3,7 @@
 # N patients, C classes
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,21 @@ import pandas as pd
 
 from remind.cohort import Bands, Cohort, CohortSpec, Encoding
 from remind.errors import InputError, did_you_mean
+from remind.lock import alone
+from remind.run_files import ENCODING
 from remind.sources import SOURCES, open_cohort
+from remind.training.engine import check_devices
+from remind.training.files import TEMPORARY, written
 from remind.training.loop import History
-from remind.training.method import Method, NeuralPredictor, Predictor
+from remind.training.method import Method, NeuralMethod, NeuralPredictor, Predictor
 from remind.training.progress import Progress
 from remind.training.ranks import anywhere, check_alike, is_first, on_first, together
 from remind.training.run import CohortOrigin, RunFolder
 from remind.training.settings import Settings, settings_from_dict
 from remind.world import num_ranks
+
+PATIENCE = 10.0
+"""Seconds that a run waits for a fit in its folder to end."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,8 +117,9 @@ def fit_run(
 ) -> Run:
     """Fit a method to a cohort, and write the run folder.
 
-    A finished run that is resumed is opened. Inside `ranks.joined` all ranks call this alike: they
-    train one model together, all return it, and the first alone writes the folder.
+    A finished run that is resumed is opened. A new one that is refused before its first checkpoint
+    leaves nothing behind. Inside `ranks.joined` all ranks call this alike: they train one model
+    together, all return it, and the first alone writes the folder.
 
     Args:
         cohort: in memory, or what `open_cohort` takes.
@@ -128,26 +137,28 @@ def fit_run(
     assert settings.method == method.name
     source, cohort = together(lambda: _read(cohort, source))
     origin = _origin(cohort, source)
-    _check_ranks(settings, origin)
+    _check_ranks(method, settings, origin)
     resume = anywhere(resume)
-    folder = None if out is None else RunFolder(out)
+    folder, held = None if out is None else RunFolder(out), ExitStack()
     if folder is not None:
         on_first(lambda: folder.begin(settings, origin, resume=resume))
         if anywhere(is_first() and folder.is_finished):
             return together(lambda: open_run(folder.path, {method.name: method}))
-    encoding = together(lambda: _encoding(cohort, settings))
-    if folder is not None and is_first():
-        folder.write_encoding(cohort.spec, encoding)
-    predictor = method.fit(
-        cohort,
-        encoding,
-        settings,
-        folder=None if folder is None else folder.path,
-        resume=resume,
-        progress=progress,
-    )
-    if folder is not None and is_first():
-        folder.write_model(predictor.save)
+        on_first(lambda: held.enter_context(_alone(folder)))
+    with nullcontext() if folder is None else folder.undone_if_refused(), held:
+        encoding = together(lambda: _encoding(cohort, settings))
+        if folder is not None:
+            on_first(written(ENCODING)(lambda: folder.write_encoding(cohort.spec, encoding)))
+        predictor = method.fit(
+            cohort,
+            encoding,
+            settings,
+            folder=None if folder is None else folder.path,
+            resume=resume,
+            progress=progress,
+        )
+        if folder is not None:
+            on_first(written("the model")(lambda: folder.write_model(predictor.save)))
     return Run(
         folder=folder,
         settings=settings,
@@ -166,7 +177,8 @@ def open_run(path: str | Path, methods: Mapping[str, Method]) -> Run:
         methods: by name.
 
     Raises:
-        InputError: no run, an unfinished one, or one of a method or version that is not known.
+        InputError: no run, an unfinished or damaged one, or one of a method or version that is
+            not known.
     """
     folder = RunFolder(path)
     config = folder.config()
@@ -185,7 +197,7 @@ def open_run(path: str | Path, methods: Mapping[str, Method]) -> Run:
         spec=spec,
         origin=config.cohort,
         encoding=encoding,
-        predictor=method.load(folder.path, encoding, settings),
+        predictor=folder.read_model(lambda path: method.load(path, encoding, settings)),
     )
 
 
@@ -205,13 +217,29 @@ def _encoding(cohort: Cohort, settings: Settings) -> Encoding:
     )
 
 
-def _check_ranks(settings: Settings, origin: CohortOrigin) -> None:
+def _alone(folder: RunFolder) -> AbstractContextManager[None]:
+    """No other fit goes on with the run; the lock lies in its folder, whose parent may be closed.
+
+    Workers of a rank that was killed hold it for some seconds.
+    """
+    lock = folder.path / f"{TEMPORARY}lock"
+    return alone(folder.path, "remind fit", "--out", file=lock, seconds=PATIENCE)
+
+
+def _check_ranks(method: Method, settings: Settings, origin: CohortOrigin) -> None:
     """Refuse what several ranks cannot do together."""
     if settings.train is None and num_ranks() > 1:
         raise InputError(
             f"{settings.method} has no training loop to share among {num_ranks()} processes: "
             "fit it with one"
         )
+    if isinstance(method, NeuralMethod) and method.is_of_batches and num_ranks() > 1:
+        raise InputError(
+            f"{method.name} compares the patients of a batch with each other, which "
+            f"{num_ranks()} processes share out: fit it with one"
+        )
+    if settings.train is not None:
+        check_devices(settings.train)
     check_alike(
         origin.fingerprint,
         f'the hosts read different patients or values in the cohort "{origin.name}": '

@@ -20,10 +20,17 @@ from torch import Tensor, nn
 
 from remind.objectives import Objective
 from remind.training.average import WeightAverage
-from remind.training.files import TEMPORARY, new_folder, read_json, write_json
-from remind.training.ranks import check_alike, gather, is_first, rank, wait
+from remind.training.files import (
+    begin_folder,
+    end_folder,
+    read_json,
+    unfinished,
+    write_json,
+    written,
+)
+from remind.training.ranks import check_alike, gather, on_first, rank, together
 from remind.training.shards import TENSORS as TENSORS
-from remind.training.shards import Saved, is_sharded, write_part
+from remind.training.shards import Saved, write_part
 from remind.world import num_ranks
 
 STATE = "state.json"
@@ -74,24 +81,24 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
     """Write the checkpoint of the epoch that is done, and remove those no longer needed.
 
     All ranks call it.
+
+    Raises:
+        InputError: it cannot be written.
     """
     tensors, target = _tensors(state), _name(folder, state.epoch)
-    if not is_first():
-        if is_sharded(tensors):
-            wait()  # for the folder
-            write_part(target.with_name(TEMPORARY + target.name), tensors)
-            wait()
-        return
-    with new_folder(target) as temporary:
-        if is_sharded(tensors):
-            wait()
-        write_part(temporary, tensors)
-        write_json(temporary / STATE, {name: getattr(state, name) for name in _COUNTS})
-        if is_sharded(tensors):
-            wait()  # for the shards
-    for epoch in _epochs(folder):
-        if epoch <= state.epoch - KEPT and epoch != state.best_epoch:
-            shutil.rmtree(_name(folder, epoch))
+
+    def finish() -> None:
+        counts = {name: getattr(state, name) for name in _COUNTS}
+        write_json(unfinished(target) / STATE, counts)
+        end_folder(target)
+        for epoch in _epochs(folder):
+            if epoch <= state.epoch - KEPT and epoch != state.best_epoch:
+                shutil.rmtree(_name(folder, epoch))
+
+    or_told = written(f"the checkpoint of epoch {state.epoch}")
+    on_first(or_told(lambda: begin_folder(target)))
+    together(or_told(lambda: write_part(unfinished(target), tensors)))
+    on_first(or_told(finish))
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> None:
@@ -160,11 +167,22 @@ def _load_optimizer(state: TrainState, saved: Saved) -> None:
         start = f"adamw.{name}"
         if f"{start}.step" not in saved.names:
             continue  # a parameter without a gradient so far has no state
-        moments = {"exp_avg": parameter, "exp_avg_sq": parameter}
+        kept = {
+            key: saved.get(f"{start}.{key}", parameter) for key in ("exp_avg", "exp_avg_sq")
+        } | {"step": _steps(saved.get(f"{start}.step"), parameter)}
         state.optimizer.state[parameter] = {
-            key: saved.get(f"{start}.{key}", moments.get(key)).to(parameter.device)
-            for key in ("step", *moments)
+            key: value.to(parameter.device) for key, value in kept.items()
         }
+
+
+def _steps(step: Tensor, parameter: nn.Parameter) -> Tensor:
+    """How often AdamW has changed a parameter: each row if it is `by_rows`, or all of it.
+
+    One process may have saved what several go on from, or the other way about.
+    """
+    if getattr(parameter, "by_rows", False):
+        return step.expand(len(parameter), 1).clone()
+    return step.max()
 
 
 def _random() -> dict[str, Tensor]:

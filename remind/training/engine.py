@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricOptimizer
@@ -55,7 +56,7 @@ class Engine:
     """A model and its optimizer.
 
     Args:
-        model: as the caller has it; it is moved to the device.
+        model: as the caller has it; it is moved to the device, but stays where it is under FSDP.
         config: options.
 
     Attributes:
@@ -70,11 +71,11 @@ class Engine:
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.fabric = make_fabric(config)
         self.device = self.fabric.device
-        self.target = model.to(self.device)
         self.is_sharded = num_ranks() > 1 and config.strategy == "fsdp"
+        self.target = model if self.is_sharded else model.to(self.device)
         if num_ranks() > 1:
             start_alike(model)
-        self.model = copy.deepcopy(model) if self.is_sharded else model
+        self.model = copy.deepcopy(model).to(self.device) if self.is_sharded else model
         self.whole = [p for p in self.model.parameters() if p.dim() == 0 and self.is_sharded]
         scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters()}
         self.within = Within(self.model)
@@ -172,7 +173,12 @@ def make_fabric(config: TrainConfig) -> Fabric:
     precision = "bf16-mixed" if config.precision == "bf16-mixed" else "32-true"
     place = environment()
     if num_ranks() == 1 or place is None:
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
+        return Fabric(
+            accelerator=device.type,
+            devices=1,
+            precision=precision,
+            plugins=[LightningEnvironment()],  # not the tasks that SLURM would start
+        )
     fabric = Fabric(
         accelerator=device.type,
         devices=num_local_ranks(),
@@ -183,6 +189,22 @@ def make_fabric(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def check_devices(config: TrainConfig) -> None:
+    """Refuse more ranks on this host than devices that it has.
+
+    Raises:
+        InputError: of GPUs.
+    """
+    if num_ranks() == 1 or pick_device(config.device).type != "cuda":
+        return
+    num, most = num_local_ranks(), torch.cuda.device_count()
+    if num > most:
+        raise InputError(
+            f"{num} ranks on a host of which each sees {most} GPUs: start as many as there are "
+            "GPUs and let each see them all, or set device=cpu"
+        )
 
 
 def start_alike(model: nn.Module) -> None:
@@ -199,8 +221,8 @@ def share_buffers(model: nn.Module) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all rows; every rank must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """A tensor with all rows, on the CPU if it was sharded; every rank must ask for it."""
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 def clip_shards(parameters: list[nn.Parameter], max_norm: float) -> None:

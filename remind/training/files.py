@@ -1,15 +1,20 @@
 """Files that are there whole or not at all: written to a temporary name, flushed, renamed."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from remind.errors import InputError
 
 TEMPORARY = ".tmp-"
 """How the names of unfinished files and folders begin."""
@@ -17,7 +22,7 @@ TEMPORARY = ".tmp-"
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file, UTF-8."""
-    temporary = file.with_name(TEMPORARY + file.name)
+    temporary = unfinished(file)
     temporary.write_text(text, encoding="utf-8")
     move(temporary, file)
 
@@ -38,16 +43,48 @@ def read_json(file: Path) -> Any:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors of any device as safetensors; those that share memory are written apart."""
-    temporary = file.with_name(TEMPORARY + file.name)
+    """Write tensors of any device as safetensors; those that share memory are written apart.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    temporary = unfinished(file)
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(own, temporary)
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
+    mode = temporary.stat().st_mode
+    try:
+        save_file(own, temporary)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(temporary)) from error
+    temporary.chmod(mode)  # that of any new file; safetensors would keep it to the owner
     move(temporary, file)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Read safetensors to the CPU."""
     return load_file(file)
+
+
+@contextmanager
+def written(what: str) -> Iterator[None]:
+    """Say in a sentence that a part of a run, such as "the model", cannot be written inside.
+
+    Raises:
+        InputError: with the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room" if is_full else "remove the cause"
+        raise InputError(
+            f"{what} could not be written ({error.strerror or error}): "
+            f"{remedy} and continue with --resume"
+        ) from error
 
 
 def move(temporary: Path, target: Path) -> None:
@@ -57,16 +94,23 @@ def move(temporary: Path, target: Path) -> None:
     _flush(target.parent)
 
 
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes `folder`, which must not exist, at the end."""
-    temporary = folder.with_name(TEMPORARY + folder.name)
+def begin_folder(folder: Path) -> None:
+    """Make the temporary folder, empty, that `end_folder` will call `folder`."""
+    temporary = unfinished(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    yield temporary
-    for file in temporary.iterdir():
+
+
+def end_folder(folder: Path) -> None:
+    """Give a folder that was filled its final name, which must be free."""
+    for file in unfinished(folder).iterdir():
         _flush(file)
-    move(temporary, folder)
+    move(unfinished(folder), folder)
+
+
+def unfinished(path: Path) -> Path:
+    """The temporary name of a file or folder."""
+    return path.with_name(TEMPORARY + path.name)
 
 
 def _flush(path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -83,10 +84,18 @@ def launch(plan: Launch, arguments: Sequence[str]) -> int:
 
     Raises:
         InputError: a rank said so, or the hosts did not meet.
+        KeyboardInterrupt: a signal ended this process, and with it its ranks.
     """
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we say it in one sentence
+    for name in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it in one sentence
     devices, endpoint = plan.devices or 1, _endpoint(plan)
     address = _own_address(endpoint)
+    if plan.nodes > 1 and address.startswith("127."):
+        host = endpoint.rpartition(":")[0]
+        raise InputError(
+            f'"{host}" is {socket.gethostbyname(host)} on this host, where no other finds it: '
+            "give its address in the network as --rendezvous"
+        )
     with tempfile.TemporaryDirectory() as name:
         failure = Path(name) / "failure"
         os.environ |= {FAILURE: str(failure), **FRESH_STORE, **_threads(devices, os.environ)}
@@ -110,6 +119,8 @@ def launch(plan: Launch, arguments: Sequence[str]) -> int:
             if not failure.exists():
                 print(f"remind: {_told(error, plan.restarts)}", file=sys.stderr)
                 return 1
+        except SignalException as error:
+            raise KeyboardInterrupt from error
         except RendezvousError as error:
             raise InputError(
                 f"{plan.nodes} hosts did not meet at {endpoint}: start the same command on each, "

@@ -26,10 +26,10 @@ from remind.training.checkpoint import (
 )
 from remind.training.config import TrainConfig
 from remind.training.engine import Engine, share_buffers
-from remind.training.files import write_json_lines
+from remind.training.files import write_json_lines, written
 from remind.training.predict import predict_in_parts, predict_log_probabilities
 from remind.training.progress import Progress
-from remind.training.ranks import is_first, rank, wait
+from remind.training.ranks import is_first, on_first, rank, wait
 from remind.training.sampling import (
     mark_wrong,
     start_afresh,
@@ -217,8 +217,9 @@ class _Trainer:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
-        if self.folder is not None and is_first():
-            write_json_lines(self.folder / METRICS, self.state.metrics)
+        if self.folder is not None:
+            file, metrics = self.folder / METRICS, self.state.metrics
+            on_first(written(METRICS)(lambda: write_json_lines(file, metrics)))
 
     def _epoch(self) -> None:
         start = time.perf_counter()
@@ -308,7 +309,8 @@ class _Trainer:
     def _check_finite(self, value: float, name: str) -> None:
         if math.isfinite(value):
             return
-        kept = "" if self.folder is None else f"; checkpoints so far are in {self.folder}"
+        has_any = self.folder is not None and self.state.epoch > 0
+        kept = f"; checkpoints so far are in {self.folder}" if has_any else ""
         clip = "" if self.config.clip else " or clip gradients (clip=1)"
         raise InputError(
             f"the {name} loss became {value} in epoch {self.state.epoch + 1}: "

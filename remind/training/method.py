@@ -129,6 +129,8 @@ class NeuralMethod:
         objective_options: defaults that differ from those of the objective.
         space: what a tuner may try.
         teach: gives the probabilities that `TrainConfig.teacher` asks for; the first rank calls it.
+        is_of_batches: whether the model compares the patients of a batch, and keeps what it saw, so
+            that several ranks would fit another one.
     """
 
     name: str
@@ -139,6 +141,7 @@ class NeuralMethod:
     objective_options: Mapping[str, Any] = field(default_factory=dict)
     space: Space = field(default_factory=lambda: NEURAL)
     teach: Teach | None = None
+    is_of_batches: bool = False
 
     def default_settings(self) -> Settings:
         """What holds unless the user says otherwise."""

@@ -29,6 +29,9 @@ from remind.world import num_ranks
 FAILURE = "REMIND_FAILURE"
 """Environment variable: where a rank writes the sentence of an InputError for who started it."""
 
+INTERRUPTED = 130
+"""Exit status of a process that was interrupted, as the shell has it."""
+
 SETTLE_SECONDS = 1.0
 """Longest wait at the end for the threads of gloo."""
 
@@ -81,7 +84,7 @@ def joined() -> Iterator[None]:
     """Be one of the ranks inside; nothing happens in a process that was not started as one.
 
     An `InputError` is said once, and then all ranks end. When a rank is lost the others say so in a
-    line each and end with status 1.
+    line each and end with status 1. Of an interruption speaks who started them.
     """
     place = environment()
     if place is None:
@@ -94,6 +97,8 @@ def joined() -> Iterator[None]:
     except InputError as error:
         _say(error, place)
         raise
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except RuntimeError as error:
         if not _is_lost(error):
             raise

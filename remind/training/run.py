@@ -4,12 +4,14 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
+import torch
 
 from remind.cohort import CohortSpec, Encoding, spec_from_dict
 from remind.errors import InputError
@@ -19,6 +21,7 @@ from remind.run_files import (
     DIAGNOSIS,
     ENCODING,
     EVALUATION,
+    METRICS,
     MODEL,
     OF_A_RUN,
     PREDICTIONS,
@@ -26,6 +29,13 @@ from remind.run_files import (
 )
 from remind.training.files import TEMPORARY, move, read_json, write_json, write_text
 from remind.training.settings import Settings
+
+T = TypeVar("T")
+
+NOT_DAMAGE = (InputError, ImportError, MemoryError, torch.OutOfMemoryError)
+"""What opening a model may end in though its file is whole."""
+
+MOST_SAID = 200  # characters of a library's own message
 
 PACKAGES = (
     "remind-med",
@@ -82,6 +92,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._is_new = False  # `begin` began a run here
+        self._made: list[Path] = []  # and made these folders, the innermost first
 
     @property
     def is_run(self) -> bool:
@@ -97,8 +109,8 @@ class RunFolder:
         """Write config.toml, or check that it says the same.
 
         Raises:
-            InputError: the folder holds something else, a run that is not to be resumed, or one
-                with other settings or patients.
+            InputError: the folder cannot be made or holds something else, a run that is not to be
+                resumed, or one with other settings or patients.
         """
         if self.is_run:
             if not resume:
@@ -107,15 +119,57 @@ class RunFolder:
             return
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: name a folder for the run")
-        if self.path.is_dir() and any(
-            not f.name.startswith(TEMPORARY) for f in self.path.iterdir()
-        ):
-            raise InputError(
-                f"{self.path} is not empty and holds no run: name another folder for the run"
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
         data = {**settings.to_dict(), "cohort": asdict(cohort), "versions": versions()}
-        write_text(self.path / CONFIG, tomli_w.dumps(data))
+        try:
+            if self.path.is_dir() and any(
+                not f.name.startswith(TEMPORARY) for f in self.path.iterdir()
+            ):
+                raise InputError(
+                    f"{self.path} is not empty and holds no run: name another folder for the run"
+                )
+            self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.path / CONFIG, tomli_w.dumps(data))
+            self._is_new = True
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written ({error.strerror}): name another folder for the run"
+            ) from error
+
+    @contextmanager
+    def undone_if_refused(self) -> Iterator[None]:
+        """A run that began here and is refused before its first checkpoint leaves its name free."""
+        try:
+            yield
+        except InputError:
+            metrics = self.path / METRICS  # a line for each checkpoint
+            if self._is_new and not (metrics.exists() and metrics.stat().st_size):
+                self.clear()
+                with suppress(OSError):  # somebody else's file is in it
+                    for folder in self._made:
+                        folder.rmdir()
+            raise
+
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """Fit another run here, inside; the one before, if any, comes back unless that is done.
+
+        Raises:
+            InputError: the run before is damaged.
+        """
+        if not self.is_run:
+            yield
+            return
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self.path) as name:
+            before = RunFolder(name)
+            self._move_to(before)
+            try:
+                yield
+            finally:
+                if not self.is_finished:
+                    if self.is_run:
+                        self.clear()
+                    before._move_to(self)
 
     def config(self) -> RunConfig:
         """Read config.toml.
@@ -138,10 +192,31 @@ class RunFolder:
         write_json(self.path / ENCODING, data)
 
     def read_encoding(self) -> tuple[CohortSpec, Encoding]:
-        """Read what `write_encoding` wrote."""
-        data = read_json(self.path / ENCODING)
-        spec = spec_from_dict(data["spec"], root=Path(data["root"]), source=data["source"])
-        return spec, Encoding.from_dict(data["encoding"])
+        """Read what `write_encoding` wrote.
+
+        Raises:
+            InputError: it is absent or damaged.
+        """
+        file = self.path / ENCODING
+        try:
+            data = read_json(file)
+            spec = spec_from_dict(data["spec"], root=Path(data["root"]), source=data["source"])
+            return spec, Encoding.from_dict(data["encoding"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise damaged(file, error) from error
+
+    def read_model(self, load: Callable[[Path], T]) -> T:
+        """Let `load` read what `write_model` wrote.
+
+        Raises:
+            InputError: it is damaged, or cannot be used here.
+        """
+        try:
+            return load(self.path)
+        except NOT_DAMAGE:
+            raise
+        except Exception as error:  # every library has its own
+            raise damaged(next(self.path.glob(f"{MODEL}.*")), error) from error
 
     def write_model(self, save: Callable[[Path], None]) -> None:
         """Let `save` write into a temporary folder; then its files appear here, model.* last."""
@@ -173,9 +248,16 @@ class RunFolder:
         """
         self.config()
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
-        for name in OF_A_RUN:
-            for file in self.path.glob(name):
-                file.unlink()
+        for file in self._files():
+            file.unlink()
+
+    def _files(self) -> list[Path]:
+        return [file for name in OF_A_RUN for file in self.path.glob(name)]
+
+    def _move_to(self, other: "RunFolder") -> None:
+        checkpoints = self.path / CHECKPOINTS
+        for path in [*([checkpoints] if checkpoints.exists() else []), *self._files()]:
+            path.rename(other.path / path.name)
 
     def _taken(self) -> str:
         if self.is_finished:
@@ -202,6 +284,14 @@ class RunFolder:
                 f"{self.path} was begun on other patients or values of the cohort "
                 f'"{before.cohort.name}": bring the cohort back as it was, or name another folder'
             )
+
+
+def damaged(file: Path, error: Exception) -> InputError:
+    """What to say of a file of a run that cannot be read."""
+    what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    if isinstance(error, FileNotFoundError):
+        what = "it is not there"
+    return InputError(f"{file} is damaged: {' '.join(what.split())[:MOST_SAID]}; fit again")
 
 
 def versions() -> dict[str, str]:

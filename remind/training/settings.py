@@ -18,6 +18,9 @@ OWN_KEYS = {
 }
 """Keys of every method."""
 
+MAX_SEED = 2**32 - 1
+"""The largest that all libraries take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -26,7 +29,7 @@ class Settings:
     Args:
         method: name of the method.
         objective: key of `OBJECTIVES`; of no meaning without `train`.
-        seed: fixes everything that is random, >= 0.
+        seed: fixes everything that is random, from 0 to 2^32 - 1.
         bands_head, bands_medium: thresholds of the bands.
         max_bins: most intervals between knots of a numeric column.
         summaries: whether plain columns about images, signals, series and the like stand beside
@@ -51,7 +54,7 @@ class Settings:
     summaries: bool = True
 
     def __post_init__(self) -> None:
-        check_whole("seed", self.seed, at_least=0)
+        check_whole("seed", self.seed, at_least=0, at_most=MAX_SEED)
         check_whole("bands_medium", self.bands_medium, at_least=1)
         check_whole("bands_head", self.bands_head, at_least=self.bands_medium)
         check_whole("max_bins", self.max_bins, at_least=1)

@@ -20,11 +20,6 @@ from remind.world import num_ranks
 TENSORS = "tensors.safetensors"
 
 
-def is_sharded(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether this rank has rows only of some."""
-    return any(isinstance(tensor, DTensor) for tensor in tensors.values())
-
-
 def write_part(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write what this rank has: its rows, and what all have alike if it is the first."""
     own = {name: t.to_local() for name, t in tensors.items() if isinstance(t, DTensor)}

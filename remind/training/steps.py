@@ -92,7 +92,7 @@ class Steps:
     def _step(self, state: TrainState, batch: Batch, part: Part, index: int) -> Tensor:
         """One step of the optimizer; the objective sees the groups before modality dropout."""
         config, device = self.config, self.engine.device
-        group_B = batch.group_B.to(device)
+        group_B = batch.group_B.to(device, non_blocking=True)
         if config.modality_dropout:
             num_modalities = batch.present_BM.shape[1]
             uniform_BX = draw(self.seed, state.epoch, index, part.num_all, num_modalities)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from remind.cohort import read_cohort
+from remind.cohort import cohort_from_frame, load_spec, read_cohort
 from remind.errors import InputError
 from tests.cohort.make import TOML, small_frame, write_frame
 
@@ -316,3 +316,22 @@ def error_of(folder: Path) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def test_what_training_never_sees_may_be_left_out(tmp_path: Path) -> None:
+    """A modality that is observed in val alone, with the one patient who has nothing else."""
+    frame = small_frame().dropna(subset=["hr", "ward"]).reset_index(drop=True)
+    is_val_N = frame["split"] == "val"
+    frame.loc[~is_val_N, ["lactate", "crp", "ventilated"]] = np.nan
+    only = int(np.flatnonzero(is_val_N & frame["lactate"].notna())[0])
+    frame.loc[only, ["hr", "ward"]] = None
+    frame["ecg"] = frame["ecg"].where(frame.index != only, None)
+    spec = load_spec(write_frame(tmp_path, frame))
+    with pytest.raises(InputError, match="never observed in the training split"):
+        cohort_from_frame(frame, spec)
+    cohort = cohort_from_frame(frame, spec, leave_out_untrained=True)
+    assert cohort.spec.modality_names == tuple(cohort.values) == ("vitals", "ecg")
+    assert cohort.left_out == (frame["pid"][only],)
+    assert cohort.ids.tolist() == frame["pid"].drop(only).tolist()
+    assert cohort.present_NM.shape == (len(frame) - 1, 2)
+    assert cohort.present_NM.any(axis=1).all()

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from remind.errors import InputError
 from remind.methods import find_method
-from remind.training import fit_run, with_overrides
+from remind.training import TrainConfig, fit_run, with_overrides
+from remind.training.engine import check_devices
 from remind.training.launch import Launch, launch
 from tests.cohort.make import write_cohort
 from tests.distributed.start import QUIET, ROOT
@@ -63,11 +64,16 @@ def start(line: list[str], **env: str) -> subprocess.Popen[str]:
     )
 
 
+def wait_for(process: subprocess.Popen[str], file: Path) -> None:
+    """Until a process has written a file."""
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
 def kill_rank(launcher: subprocess.Popen[str], rank: int, after: Path) -> None:
     """SIGKILL for one rank of a launcher as soon as there is a checkpoint."""
-    while not after.exists():
-        assert launcher.poll() is None, launcher.communicate()
-        time.sleep(0.01)
+    wait_for(launcher, after)
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     (victim,) = [
         int(pid)
@@ -108,6 +114,66 @@ def test_killed_ranks(cohort: Path, alone: dict[str, torch.Tensor], tmp_path: Pa
     assert_same_model(run, alone)
 
 
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ([], signal.SIGINT),
+        (["--devices", "2"], signal.SIGINT),
+        (["--devices", "2"], signal.SIGTERM),
+    ],
+    ids=["one process", "two ranks", "two ranks, SIGTERM"],
+)
+def test_an_interrupted_fit_says_so(
+    options: list[str], number: signal.Signals, cohort: Path, tmp_path: Path
+) -> None:
+    """One sentence, whoever is interrupted: the process, or the launcher and with it its ranks."""
+    line = command(cohort, tmp_path / "run", *options, "--set", "epochs=1000")
+    process = start(line[: line.index("epochs=6") - 1] + line[line.index("epochs=6") + 1 :])
+    wait_for(process, tmp_path / "run/checkpoints/epoch-0001")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    epochs = [text for text in errors.splitlines() if text.startswith("epoch ")]
+    assert errors.splitlines()[len(epochs) :] == ["remind: interrupted: continue with --resume"]
+
+
+def test_what_one_rank_cannot_write_is_said_once(cohort: Path, tmp_path: Path) -> None:
+    """And nothing is started again for it; what was written goes on."""
+    run = tmp_path / "run"
+    options = ["--devices", "2", "--restarts", "3", "--set", "strategy=fsdp"]
+    process = start(["bash", "-c", 'ulimit -S -f 9; "$@"', "", *command(cohort, run, *options)])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors == (
+        "remind: the checkpoint of epoch 1 could not be written (File too large): "
+        "remove the cause and continue with --resume\n"
+    )
+
+
+def test_methods_of_whole_batches_are_refused(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So are more ranks than a host has GPUs."""
+    monkeypatch.setattr("remind.training.api.num_ranks", lambda: 2)
+    for name in ("muse", "m3care"):
+        method = find_method(name)
+        with pytest.raises(InputError) as caught:
+            fit_run(cohort, method, method.default_settings(), tmp_path / name)
+        assert str(caught.value) == (
+            f"{name} compares the patients of a batch with each other, which 2 processes share "
+            "out: fit it with one"
+        )
+    monkeypatch.setattr("remind.training.engine.num_ranks", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    method = find_method("default")
+    with pytest.raises(InputError, match="2 ranks on a host of which each sees 1 GPUs: start as"):
+        fit_run(cohort, method, method.default_settings(), tmp_path / "default")
+    check_devices(TrainConfig(device="cpu"))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_a_rank_finds_wrong_is_said_once(cohort: Path, tmp_path: Path) -> None:
     """And nothing is started again for it."""
     (tmp_path / "photos").mkdir()
@@ -129,6 +195,10 @@ def test_what_cannot_be_started_is_refused() -> None:
         ({"restarts": -1}, "restarts must be a whole number >= 0, got -1"),
         ({"nodes": 2}, "2 nodes need a place to meet: add --rendezvous HOST:PORT"),
         ({"nodes": 2, "rendezvous": "head:door"}, '--rendezvous is HOST:PORT, got "head:door"'),
+        (  # so is a host's own name where Debian or Ubuntu was installed
+            {"nodes": 2, "rendezvous": "127.0.1.1:29500"},
+            '"127.0.1.1" is 127.0.1.1 on this host, where no other finds it: give its address',
+        ),
     ):
         with pytest.raises(InputError) as caught:
             launch(Launch(**options), [])  # pyright: ignore[reportArgumentType]

@@ -147,8 +147,8 @@ def test_resume_with_other_settings_or_patients_is_refused(tmp_path: Path) -> No
         fit_run(cohort, method, other, folder, resume=True)
     assert str(caught.value) == (
         f"{folder} was begun with other settings: lr (0.002, now 0.1), objective (group_dro, now "
-        "erm), held_out (False, now None), step (0.01, now None), adjustment (0.0, now None): "
-        "resume with the same ones, or name another folder"
+        "erm), held_out (False, now None), balanced (False, now None), step (0.01, now None), "
+        "adjustment (0.0, now None): resume with the same ones, or name another folder"
     )
     with pytest.raises(InputError, match="was begun on other patients or values of the cohort"):
         fit_run(cohort.select(np.arange(390)), method, out=folder, resume=True)

@@ -1,5 +1,7 @@
 """Tables that change by rows: the optimizer and the average against their dense forms."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,9 @@ from torch import nn
 from remind.fusion import GroupContext
 from remind.fusion.moe import code
 from remind.fusion.moe.code import GroupCode
+from remind.objectives import ERM
 from remind.training.average import WeightAverage
+from remind.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from remind.training.rows import RowAdamW
 
 OPTIONS = {"lr": 0.1, "weight_decay": 0.05}
@@ -69,6 +73,43 @@ def test_the_average_by_rows_is_the_dense_average():
             fresh.load_state_dict({k: v.clone() for k, v in average.state_dict().items()})
             average = fresh
     torch.testing.assert_close(average.state_dict()["weight"], expected)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_a_checkpoint_goes_on_where_the_table_is_treated_the_other_way(
+    by_rows: bool, tmp_path: Path
+):
+    """One process changes it by rows, several all of it: alike while each step touches all rows."""
+
+    def state(*, by_rows: bool) -> TrainState:
+        table = Table(by_rows=by_rows)
+        optimizer = RowAdamW(table.parameters(), fused=True, **OPTIONS)
+        return TrainState(model=table, objective=ERM(torch.ones(1)), optimizer=optimizer)
+
+    def take(state: TrainState, num: int, rows: list[int]) -> None:
+        for _ in range(num):
+            state.optimizer.zero_grad()
+            state.model(rows).backward()
+            state.optimizer.step()
+
+    every, before, after = [*range(6)], state(by_rows=by_rows), state(by_rows=not by_rows)
+    take(before, 3, every)
+    before.epoch = before.best_epoch = 1
+    save_checkpoint(tmp_path, before)
+    load_checkpoint(tmp_path, after)
+    for one in (before, after):
+        take(one, 3, every)
+    torch.testing.assert_close(after.model.weight, before.model.weight)
+
+    take(before, 2, [1])  # rows of different numbers of steps, if they are counted
+    before.epoch = 2
+    save_checkpoint(tmp_path, before)
+    load_checkpoint(tmp_path, after)
+    take(after, 1, every)
+    assert after.model.weight.isfinite().all()
+    steps = after.optimizer.state[after.model.weight]["step"]
+    assert steps.shape == (() if by_rows else (6, 1))
+    assert (steps == 9).all()
 
 
 def test_the_prior_of_many_groups_is_right_on_average(monkeypatch: pytest.MonkeyPatch):

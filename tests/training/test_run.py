@@ -1,7 +1,11 @@
 """Run folders, settings, and runs that are opened again."""
 
+import errno
 import json
+import os
+import resource
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -15,17 +19,20 @@ from rich.console import Console
 
 from remind.cohort import read_cohort
 from remind.errors import InputError
+from remind.evaluation import write_predictions
 from remind.training import (
     PlainProgress,
     RichProgress,
     RunFolder,
+    api,
     fit_run,
     open_run,
     settings_from_dict,
     with_overrides,
 )
+from remind.training.method import NeuralPredictor
 from tests.cohort.make import write_cohort
-from tests.training.toy import ToyConfig, small_config, toy_cohort, toy_method
+from tests.training.toy import ToyConfig, same_bytes, small_config, toy_cohort, toy_method
 
 METHODS = {"toy": toy_method(small_config(epochs=2))}
 DEFAULT = METHODS["toy"].default_settings()
@@ -130,6 +137,97 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     assert "is no run folder: it has no config.toml" in refusal(RunFolder(tmp_path / "run").clear)
 
 
+class Hook(PlainProgress):
+    """Does something after the first epoch."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(StringIO())
+        self.work = work
+
+    def on_epoch(self, metrics: dict) -> None:
+        if metrics["epoch"] == 1:
+            self.work()
+
+
+def test_a_run_is_filled_by_one_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another that is to go on with it is refused, and the first ends as if it had been alone."""
+    monkeypatch.setattr(api, "PATIENCE", 0.01)
+    cohort, toy, said = toy_cohort(), METHODS["toy"], []
+
+    def another() -> None:
+        said.append(refusal(lambda: fit_run(cohort, toy, out=tmp_path / "run", resume=True)))
+
+    fit_run(cohort, toy, out=tmp_path / "run", progress=Hook(another))
+    assert said == [
+        f"another remind fit is filling {tmp_path / 'run'}: wait until it is done, "
+        "or give --out another folder"
+    ]
+    fit_run(cohort, toy, out=tmp_path / "alone")
+    assert same_bytes(*(tmp_path / name / "model.safetensors" for name in ("run", "alone")))
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the library that writes the tensors has errors of its own."""
+    cohort, toy, before = toy_cohort(), METHODS["toy"], resource.getrlimit(resource.RLIMIT_FSIZE)
+    fill = Hook(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1])))
+    try:
+        text = refusal(lambda: fit_run(cohort, toy, out=tmp_path / "run", progress=fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert text == (
+        "the checkpoint of epoch 2 could not be written (File too large): "
+        "remove the cause and continue with --resume"
+    )
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NeuralPredictor, "save", full)
+        text = refusal(lambda: fit_run(cohort, toy, out=tmp_path / "run", resume=True))
+    assert text == (
+        "the model could not be written (No space left on device): "
+        "make room and continue with --resume"
+    )
+    fit_run(cohort, toy, out=tmp_path / "run", resume=True)
+    fit_run(cohort, toy, out=tmp_path / "alone")
+    assert same_bytes(*(tmp_path / name / "model.safetensors" for name in ("run", "alone")))
+
+
+def test_a_refused_run_leaves_its_name_free(tmp_path: Path) -> None:
+    """Also a folder that was there before; a run with a checkpoint, and one to resume, stay."""
+    toy, cohort = METHODS["toy"], toy_cohort()
+    no_val = replace(cohort, split=np.where(cohort.split == "val", "train", cohort.split))
+    wrong = with_overrides(DEFAULT, ["held_out=true"])
+    (tmp_path / "mine").mkdir()
+    for place in ("new/run", "mine"):
+        text = refusal(lambda p=place: fit_run(no_val, toy, wrong, tmp_path / p))
+        assert text.startswith("held_out needs validation patients")
+        assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    fit_run(no_val, toy, out=tmp_path / "new/run")
+    fit_run(no_val, toy, out=tmp_path / "mine")
+    (tmp_path / "mine/model.safetensors").unlink()
+    config = tmp_path / "mine/config.toml"
+    config.write_text(config.read_text().replace("held_out = false", "held_out = true"))
+    refusal(lambda: fit_run(no_val, toy, wrong, tmp_path / "mine", resume=True))
+    assert config.exists()
+
+
+def test_who_may_read_a_run_goes_by_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run = fit_run(toy_cohort(), METHODS["toy"], out=tmp_path / "run")
+        write_predictions(run.predictions("test", toy_cohort()), run.folder.predictions)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.name for path in files} > {"model.safetensors", "predictions.parquet"}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+
+
 def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     def text(methods=METHODS) -> str:
         return refusal(lambda: open_run(tmp_path / "run", methods))
@@ -147,6 +245,11 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     assert text() == 'epochs must be a whole number, got "2"'
     config.write_text(content.replace("[cohort]", "[cohort"))
     assert f"{config} is damaged" in text()
+    config.write_text(content.replace("width = 8", "width = 16", 1))
+    assert text().startswith(
+        f"{tmp_path / 'run/model.safetensors'} is damaged: Error(s) in loading"
+    )
+    assert text().endswith("; fit again")
     config.write_text(content)
     (tmp_path / "run/model.safetensors").unlink()
     assert "holds an unfinished run: finish it" in text()
@@ -159,7 +262,12 @@ def test_overrides_reach_their_parts() -> None:
     )
     assert (changed.train.epochs, changed.train.lr) == (7, 1e-4)
     assert changed.model == ToyConfig(width=16, deep=True, flavor="spicy")
-    assert changed.objective_options == {"held_out": False, "step": 1.0, "adjustment": 0.0}
+    assert changed.objective_options == {
+        "held_out": False,
+        "balanced": False,
+        "step": 1.0,
+        "adjustment": 0.0,
+    }
     assert changed.seed == 3
     assert changed.train.batch_size == DEFAULT.train.batch_size
 
@@ -188,6 +296,7 @@ def test_another_objective_brings_its_own_options() -> None:
         ("epochs=0", "epochs must be a whole number >= 1, got 0"),
         ("objective=groupdro", 'no objective "groupdro"; did you mean "group_dro"'),
         ("radius=0.1", 'no setting "radius"'),
+        ("seed=4294967296", "seed must be a whole number >= 0 and <= 4294967295, got 4294967296"),
         ("bands_head=10", "bands_head must be a whole number >= 20, got 10"),
     ],
 )

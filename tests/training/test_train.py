@@ -220,10 +220,12 @@ def test_weight_decay_spares_biases_and_norms() -> None:
 
 
 def test_divergence_is_one_sentence_and_keeps_the_checkpoints(tmp_path: Path) -> None:
+    num_good = 2
+
     class Exploding(Toy):
         def forward(self, batch):
             output = super().forward(batch)
-            scale = float("inf") if len(self.epochs) > 2 else 1.0
+            scale = float("inf") if len(self.epochs) > num_good else 1.0
             return output._replace(penalty=output.penalty * scale)
 
     method = replace(toy_method(), build=Exploding)
@@ -235,6 +237,18 @@ def test_divergence_is_one_sentence_and_keeps_the_checkpoints(tmp_path: Path) ->
     )
     kept = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert kept == ["epoch-0001", "epoch-0002"]
+    num_good = 0
+    with pytest.raises(InputError, match=r"in epoch 1: lower the learning rate \(lr=0.0002\)$"):
+        fit_run(toy_cohort(), method, out=tmp_path / "other")
+
+
+def test_one_process_trains_among_the_tasks_of_a_batch_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the shell of `sbatch --ntasks=4` itself, where srun would start four."""
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "fit", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    assert len(fit_toy(small_config(epochs=1))[2].metrics) == 1
 
 
 def test_held_out_weights_need_validation_patients() -> None:
@@ -259,7 +273,9 @@ def test_mixed_precision_trains_and_predicts_in_32_bits() -> None:
     ("option", "value", "sentence"),
     [
         ("epochs", 0, "epochs must be a whole number >= 1, got 0"),
-        ("lr", 0.0, "lr must be a number > 0, got 0.0"),
+        ("lr", 0.0, "lr must be a finite number > 0, got 0.0"),
+        ("lr", float("inf"), "lr must be a finite number > 0, got inf"),
+        ("clip", float("inf"), "clip must be a finite number >= 0, got inf"),
         ("modality_dropout", 0.6, "modality_dropout must be a number >= 0 and <= 0.5, got 0.6"),
         ("schedule", "cosin", 'schedule must be "constant" or "cosine" or "step", got \'cosin\''),
         ("device", "tpu", 'device must be "auto" or "cpu" or "cuda", got \'tpu\''),
