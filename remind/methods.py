@@ -28,8 +28,6 @@ DEFAULT = NeuralMethod(
         **NEURAL,
         "width": Choice((128, 256, 384)),
         "layers": Choice((0, 1, 2)),
-        "embedding_rank": Choice((8, 16, 32)),
-        "modality_dropout": Choice((0.0, 0.1, 0.2)),
         "teacher": Choice((0.0, 0.25, 0.5)),
     },
 )
@@ -78,7 +76,7 @@ TRANSFORMER = NeuralMethod(
         activation="gelu",
     ),
     train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean", ema=0.99),
-    space={**NEURAL, "width": Choice((64, 96, 192)), "blocks": Choice((1, 2, 3))},
+    space={**NEURAL, "blocks": Choice((1, 2, 3))},
 )
 """The plain neural baseline: a masked transformer, blind to groups."""
 

@@ -67,6 +67,7 @@ TABM = FlatMethod(
         "lr": Range(low=3e-4, high=5e-3, log=True),
         "weight_decay": Range(low=1e-5, high=1e-1, log=True),
         "dropout": Range(low=0.0, high=0.4),
+        "members": Choice((16, 32)),
         "width": Choice((128, 256, 512)),
         "layers": Range(low=1, high=4, whole=True),
     },

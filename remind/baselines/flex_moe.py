@@ -14,8 +14,8 @@ Yun et al. 2024 (NeurIPS), sections 3.2 to 3.4. Left open, or out of reach, and 
 - *Many modalities.* Theirs has a row of the bank and an expert for each of 2^M - 1 combinations. So
   has ours while they fit; beyond that the bits of a combination are hashed to one of `experts`
   experts and to one of `bank` rows, of which each holds a token per modality. Combinations then
-  share rows and experts. All rows start alike, so one that training never met says "missing" as
-  the average row did at the start.
+  share rows and experts, which `hashing` says. All rows start alike, so one that training never met
+  says "missing" as the average row did at the start.
 - *Warm-up on fuller patients first.* The training loop draws all patients. In epoch e of
   `warmup_epochs` W only the fullest share (e + 1) / (W + 1) of training patients teaches: the
   representations of the others are cut from the gradient, and their tokens do not enter the
@@ -101,8 +101,8 @@ def combination_index(present_BM: Tensor, size: int) -> Tensor:
     sum over observed m of BASE^m modulo PRIME.
     """
     num_modalities = present_BM.shape[1]
-    fits = 2**num_modalities <= size
-    key_M = [2**m if fits else pow(BASE, m, PRIME) for m in range(num_modalities)]
+    has_own = _fits(num_modalities, size)
+    key_M = [2**m if has_own else pow(BASE, m, PRIME) for m in range(num_modalities)]
     code_B = (present_BM * torch.tensor(key_M, device=present_BM.device)).sum(1)
     return code_B % PRIME % size
 
@@ -118,6 +118,19 @@ def fewest_observed(present_GM: np.ndarray, counts_G: np.ndarray, num_epochs: in
     size_N = np.sort(present_GM.sum(1).repeat(counts_G))[::-1]
     shares = [(epoch + 1) / (num_epochs + 1) for epoch in range(num_epochs)]
     return [int(size_N[math.ceil(share * len(size_N)) - 1]) for share in shares]
+
+
+def hashing(num_modalities: int, config: FlexMoEConfig) -> str:
+    """Return what combinations are hashed to, in words; empty if each has what is its own."""
+    sizes = {"experts": config.experts, "rows of the bank": config.bank}
+    shared = [f"{size} {name}" for name, size in sizes.items() if not _fits(num_modalities, size)]
+    if not shared:
+        return ""
+    return f"the combinations of {num_modalities} modalities are hashed to {' and '.join(shared)}"
+
+
+def _fits(num_modalities: int, size: int) -> bool:
+    return 2**num_modalities <= size
 
 
 class Roles(NamedTuple):
@@ -178,12 +191,16 @@ class FlexMoE(FusionModel):
         encoding: of the training rows.
         num_classes: C.
         config: options.
+
+    Attributes:
+        note: `hashing`; a benchmark's report says it.
     """
 
     def __init__(self, encoding: Encoding, num_classes: int, config: FlexMoEConfig) -> None:
         super().__init__()
         num_modalities, groups = len(encoding.modalities), encoding.groups
         self.config = config
+        self.note = hashing(num_modalities, config)
         self.encoder = make_encoder(encoding, config)
         self.token_norm = nn.LayerNorm(config.width)
         start_MD = 0.02 * torch.randn(num_modalities, config.width)

@@ -57,7 +57,7 @@ class I2MoEConfig(PeerConfig):
         hidden: width of the hidden layers of an expert, H.
         layers: hidden layers of an expert.
         weigher: width of the hidden layer of the network that weighs the experts.
-        temperature: of the weights, t.
+        weigher_temperature: of the weights, t.
         interaction: weight of the penalty, a.
         views: most modalities that are replaced in one step, V.
     """
@@ -67,7 +67,7 @@ class I2MoEConfig(PeerConfig):
     hidden: int = 96
     layers: int = 2
     weigher: int = 128
-    temperature: float = 1.0
+    weigher_temperature: float = 1.0
     interaction: float = 0.1
     views: int = 6
 
@@ -75,7 +75,7 @@ class I2MoEConfig(PeerConfig):
         super().__post_init__()
         for name in ("hidden", "layers", "weigher"):
             check_whole(name, getattr(self, name), at_least=1)
-        check_number("temperature", self.temperature, above=0)
+        check_number("weigher_temperature", self.weigher_temperature, above=0)
         check_number("interaction", self.interaction, at_least=0)
         check_whole("views", self.views, at_least=2)
 
@@ -181,7 +181,8 @@ class I2MoE(FusionModel):
         z_BMD = self.norm(mean_slots(self.encoder(batch), batch.present_BM))
         x_BMD = torch.where(batch.present_BM.unsqueeze(2), z_BMD, self.missing_MD)
         logits_BEC, sum_BEH = self.experts(x_BMD)
-        weight_BE = (self.weigher(x_BMD.flatten(1)) / self.config.temperature).softmax(1)
+        weigher_BE = self.weigher(x_BMD.flatten(1)) / self.config.weigher_temperature
+        weight_BE = weigher_BE.softmax(1)
         logits_BC = torch.einsum("be,bec->bc", weight_BE, logits_BEC)
         penalty = self._penalty(x_BMD, logits_BEC, sum_BEH, batch.present_BM)
         return Output(logits_BC.unsqueeze(1), penalty)

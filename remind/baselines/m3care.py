@@ -257,6 +257,7 @@ M3CARE = NeuralMethod(
     build=M3Care,
     model_config=M3CareConfig(),
     train_config=TrainConfig(ema=0.99, lr=1e-3, weight_decay=1e-2, selection="mean"),
+    is_of_batches=True,
     space={
         **NEURAL,
         "hidden": Choice((96, 192, 384)),

@@ -10,7 +10,8 @@ filled here: a missing modality is one token of zeros; the decoder's convolution
 over modalities of their mean tokens and a linear head; the auxiliary decoders become a linear head
 per modality, whose loss is the mean over modalities of the mean over the patients observed in it,
 and which the objective's weights of groups do not touch. Encoders give sets of tokens, whose places
-they know already, so there are no positions inside a modality.
+they know already, so there are no positions inside a modality. As published, training hides
+observed modalities at random; here a tenth of them (`modality_dropout`).
 
 T observed tokens, P tokens of the cross-modal transformer, D width, H hidden, F outputs, B
 patients, M modalities, C classes; b segments or patients of one bucket, n tokens of each, h heads.
@@ -187,7 +188,9 @@ MMFORMER = NeuralMethod(
     name="mmformer",
     build=MMFormer,
     model_config=MMFormerConfig(),
-    train_config=TrainConfig(ema=0.99, lr=1e-3, weight_decay=1e-2, selection="mean"),
+    train_config=TrainConfig(
+        ema=0.99, lr=1e-3, weight_decay=1e-2, selection="mean", modality_dropout=0.1
+    ),
     space={
         **NEURAL,
         "hidden": Choice((96, 192, 384)),

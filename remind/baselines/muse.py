@@ -50,21 +50,21 @@ class MuseConfig(PeerConfig):
         layers: of the graph network, L.
         between_views: weight of the agreement of a patient's two views, a.
         by_label: weight of the agreement of patients of one label, b.
-        temperature: of similarities, t.
+        contrast_temperature: of similarities, t.
     """
 
     dropout: float = 0.2
     layers: int = 2
     between_views: float = 0.2
     by_label: float = 0.2
-    temperature: float = 0.07
+    contrast_temperature: float = 0.07
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("layers", self.layers, at_least=1)
         check_number("between_views", self.between_views, at_least=0)
         check_number("by_label", self.by_label, at_least=0)
-        check_number("temperature", self.temperature, above=0)
+        check_number("contrast_temperature", self.contrast_temperature, above=0)
 
 
 class Edges(NamedTuple):
@@ -212,7 +212,8 @@ class Muse(FusionModel):
     def _agreement(self, x_BD: Tensor, other_BD: Tensor, label_B: Tensor) -> Tensor:
         """The weighted contrastive losses of two views."""
         u_BD, other_BD = (F.normalize(self.projection(v).tanh(), dim=1) for v in (x_BD, other_BD))
-        own_BB, cross_BB = (u_BD @ v.T / self.config.temperature for v in (u_BD, other_BD))
+        temperature = self.config.contrast_temperature
+        own_BB, cross_BB = (u_BD @ v.T / temperature for v in (u_BD, other_BD))
         same_BB = (label_B[:, None] == label_B).to(own_BB.dtype)
         by_label = mean_bce(own_BB, same_BB) + mean_bce(cross_BB, same_BB)
         between = info_nce(cross_BB)
@@ -257,6 +258,7 @@ MUSE = NeuralMethod(
     build=Muse,
     model_config=MuseConfig(),
     train_config=TrainConfig(ema=0.99, lr=1e-3, weight_decay=1e-2, selection="mean"),
+    is_of_batches=True,
     space={
         **NEURAL,
         "layers": Choice((2, 3)),

@@ -28,27 +28,32 @@ class NoisyRouting(NamedTuple):
         index_TK: the chosen experts, int64, largest weight first.
         clean_TE: logits without noise.
         noisy_TE: logits with it, which chose; the same outside of training.
-        scale_TE: standard deviation of the noise.
+        scale_TE: standard deviation of the noise; None for a router that has none.
     """
 
     gates_TK: Tensor
     index_TK: Tensor
     clean_TE: Tensor
     noisy_TE: Tensor
-    scale_TE: Tensor
+    scale_TE: Tensor | None
 
     def gates_TE(self) -> Tensor:
         """Return the weights of all experts (T, E)."""
         return torch.zeros_like(self.clean_TE).scatter(1, self.index_TK, self.gates_TK)
 
     def load_TE(self) -> Tensor:
-        """Return the probabilities P of the tokens to go to each expert (T, E)."""
+        """Return the probabilities P of the tokens to go to each expert (T, E).
+
+        Without noise they are 0 or 1, and pass no gradient.
+        """
         (num_tokens, num_experts), top_k = self.clean_TE.shape, self.index_TK.shape[1]
         if top_k == num_experts:
             return self.clean_TE.new_ones(num_tokens, num_experts)
-        best_TX = self.noisy_TE.topk(top_k + 1, dim=1).values
         is_chosen_TE = torch.zeros_like(self.clean_TE, dtype=torch.bool)
         is_chosen_TE = is_chosen_TE.scatter(1, self.index_TK, True)
+        if self.scale_TE is None:
+            return is_chosen_TE.to(self.clean_TE.dtype)
+        best_TX = self.noisy_TE.topk(top_k + 1, dim=1).values
         least_TE = torch.where(is_chosen_TE, best_TX[:, -1:], best_TX[:, -2:-1])
         return torch.special.ndtr((self.clean_TE - least_TE) / self.scale_TE)
 
@@ -72,12 +77,27 @@ class NoisyTopK(nn.Module):
         """Route tokens (T, D)."""
         dtype = torch.promote_types(x_TD.dtype, torch.float32)  # of autocast: no 16 bits from here
         clean_TE = (x_TD @ self.gate_DE).to(dtype)
-        scale_TE = F.softplus((x_TD @ self.noise_DE).to(dtype)) + DELTA
-        noisy_TE = clean_TE
-        if self.training:
-            noisy_TE = clean_TE + torch.randn_like(clean_TE) * scale_TE
-        best_TK, index_TK = noisy_TE.topk(self.top_k, dim=1)
-        return NoisyRouting(best_TK.softmax(1), index_TK, clean_TE, noisy_TE, scale_TE)
+        raw_TE = (x_TD @ self.noise_DE).to(dtype)
+        return route(clean_TE, raw_TE, self.top_k, is_training=self.training)
+
+
+def route(
+    clean_TE: Tensor, raw_TE: Tensor | None, top_k: int, *, is_training: bool
+) -> NoisyRouting:
+    """Choose the experts of every token by the logits.
+
+    Args:
+        clean_TE: logits without noise.
+        raw_TE: whose softplus, and DELTA, is the standard deviation of the noise; None is no noise.
+        top_k: K.
+        is_training: whether there is noise.
+    """
+    scale_TE = None if raw_TE is None else F.softplus(raw_TE) + DELTA
+    noisy_TE = clean_TE
+    if is_training and scale_TE is not None:
+        noisy_TE = clean_TE + torch.randn_like(clean_TE) * scale_TE
+    best_TK, index_TK = noisy_TE.topk(top_k, dim=1)
+    return NoisyRouting(best_TK.softmax(1), index_TK, clean_TE, noisy_TE, scale_TE)
 
 
 def imbalance(routing: NoisyRouting, weight_ST: Tensor) -> Tensor:

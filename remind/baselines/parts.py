@@ -6,11 +6,12 @@ B patients, M modalities, T tokens (t of one modality), D and F widths.
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from remind.cohort import Encoding
-from remind.encoders import TokenEncoder
+from remind.encoders import TokenEncoder, trained
 from remind.errors import InputError
 from remind.fusion import ModelConfig
 from remind.fusion.transformer import Block
@@ -39,9 +40,9 @@ class PeerConfig:
 
 
 def make_encoder(encoding: Encoding, config: PeerConfig) -> TokenEncoder:
-    """Return the encoders that our own model has too."""
+    """Return the encoders that our own model has too; none of what training never observed."""
     return TokenEncoder(
-        encoding.schemas,
+        trained(encoding.schemas, np.asarray(encoding.groups.patterns_GM.any(axis=0))),
         width=config.width,
         num_modalities=len(encoding.modalities),
         rank=config.embedding_rank,

@@ -10,7 +10,8 @@ Wang et al. 2023, section 3 and equations 1 to 6. Left open there, or different 
 modalities, and filled here: both networks have one hidden layer; L1 is the mean over all pairs of
 modalities observed in the same patient and over features; the modality is classified by one linear
 layer; the decoder is a layer with ReLU on the concatenation; a patient observed in nothing has
-zeros.
+zeros. As published, training hides observed modalities at random; here a tenth of them
+(`modality_dropout`).
 
 B patients, M modalities, D width, C classes.
 """
@@ -128,7 +129,9 @@ SHASPEC = NeuralMethod(
     name="shaspec",
     build=ShaSpec,
     model_config=ShaSpecConfig(),
-    train_config=TrainConfig(lr=1e-3, weight_decay=1e-2, selection="mean", ema=0.99),
+    train_config=TrainConfig(
+        lr=1e-3, weight_decay=1e-2, selection="mean", ema=0.99, modality_dropout=0.1
+    ),
     space={
         **NEURAL,
         "hidden": Choice((128, 256, 512)),

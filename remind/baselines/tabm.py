@@ -1,9 +1,12 @@
 """TabM on the flattened table: the strongest tabular deep learner known to us (package ``tabm``).
 
 Gorishniy et al. 2025, with piecewise-linear embeddings of numbers (version B) and the recipe of its
-authors: normal scores of quantiles, AdamW at 2e-3, the mean of the members' losses, early stopping
-on validation log loss. Left open there and filled here: a missing number becomes the training mean
-and sets an indicator.
+authors: normal scores of quantiles, AdamW at 2e-3 with weight decay 3e-4, gradients of norm 1 at
+most, the mean of the members' losses, early stopping on validation log loss. Its size is not
+theirs, but what two cores could fit in every fold of the published tables: 16 members (theirs 32),
+layers of 256 (512), 3 of them (2), patience 8 (16). The search space holds theirs but for the
+patience. Left open there and filled here: a missing number becomes the training mean and sets an
+indicator.
 
 N patients, F flat columns (Q numeric), K members, C classes.
 """
@@ -24,6 +27,7 @@ from remind.cohort import Cohort, Encoding, FlatTable, flat_table
 from remind.errors import InputError
 from remind.objectives.checks import check_number, check_whole
 from remind.run_files import WEIGHTS
+from remind.training.predict import device_of, pick_device
 from remind.training.seeds import seeded
 
 JITTER = 1e-5  # of a column's deviation, breaks ties before quantiles are taken
@@ -34,9 +38,9 @@ class TabMConfig:
     """Settings of TabM.
 
     Attributes:
-        members: implicit ensemble members, K.
-        width: of the hidden layers.
-        layers: number of hidden layers.
+        members: implicit ensemble members, K; its authors have 32.
+        width: of the hidden layers; its authors have 512.
+        layers: number of hidden layers; its authors have 2.
         dropout: share of activations dropped in training.
         bins: intervals of the embedding of a number.
         embedding: width of the embedding of a number.
@@ -44,7 +48,8 @@ class TabMConfig:
         weight_decay: of AdamW.
         batch_size: patients per step.
         epochs: most epochs.
-        patience: epochs without improvement in validation before training stops.
+        patience: epochs without improvement in validation before training stops; its authors have
+            16.
     """
 
     members: int = 16
@@ -76,7 +81,7 @@ class Flat:
     Args:
         mean_Q: training means of the numeric columns, float64.
         has_missing_Q: whether a column was ever missing in training, and so gets an indicator.
-        quantiles: the fitted transformer.
+        quantiles: the fitted transformer; None without numeric columns.
         cardinality_X: codes of each indicator and category, those of missing values included.
     """
 
@@ -98,9 +103,11 @@ class Flat:
         number_NQ = _numbers(table)[rows]
         mean_Q = np.nan_to_num(_nan_mean(number_NQ))
         filled_NQ = np.where(np.isnan(number_NQ), mean_Q, number_NQ)
-        quantiles = _transformer(max(min(len(filled_NQ) // 30, 1000), 10))
-        jitter_NQ = np.random.default_rng(seed).normal(0, JITTER, filled_NQ.shape)
-        quantiles.fit(filled_NQ + jitter_NQ * filled_NQ.std(0).clip(1e-12))
+        quantiles = None
+        if filled_NQ.shape[1]:
+            quantiles = _transformer(max(min(len(filled_NQ) // 30, 1000), 10))
+            jitter_NQ = np.random.default_rng(seed).normal(0, JITTER, filled_NQ.shape)
+            quantiles.fit(filled_NQ + jitter_NQ * filled_NQ.std(0).clip(1e-12))
         has_missing_Q = np.isnan(number_NQ).any(0)
         cardinality_X = [2] * int(has_missing_Q.sum()) + [num + 1 for num in table.cardinalities]
         return cls(
@@ -111,7 +118,9 @@ class Flat:
         """Return scores float32 (N, Q), and codes int64 (N, X) of indicators and categories."""
         number_NQ = _numbers(table)
         is_missing_NQ = np.isnan(number_NQ)
-        score_NQ = self.quantiles.transform(np.where(is_missing_NQ, self.mean_Q, number_NQ))
+        score_NQ = np.where(is_missing_NQ, self.mean_Q, number_NQ)
+        if self.quantiles is not None:
+            score_NQ = self.quantiles.transform(score_NQ)
         category_NX = table.x_NF[:, table.categorical]
         missing_X = np.array(table.cardinalities, dtype=np.float32)
         category_NX = np.where(np.isnan(category_NX), missing_X, category_NX)
@@ -123,21 +132,25 @@ class Flat:
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays that ``load`` takes."""
-        return {
+        state = {
             "mean_Q": self.mean_Q,
             "has_missing_Q": self.has_missing_Q,
-            "quantiles_PQ": self.quantiles.quantiles_,
-            "references_P": self.quantiles.references_,
             "cardinality_X": self.cardinality_X,
         }
+        if self.quantiles is not None:
+            state["quantiles_PQ"] = self.quantiles.quantiles_
+            state["references_P"] = self.quantiles.references_
+        return state
 
     @classmethod
     def load(cls, state: dict[str, np.ndarray]) -> Self:
         """The table of ``state``."""
-        quantiles = _transformer(len(state["references_P"]))
-        quantiles.quantiles_ = state["quantiles_PQ"]
-        quantiles.references_ = state["references_P"]
-        quantiles.n_quantiles_, quantiles.n_features_in_ = state["quantiles_PQ"].shape
+        quantiles = None
+        if "references_P" in state:
+            quantiles = _transformer(len(state["references_P"]))
+            quantiles.quantiles_ = state["quantiles_PQ"]
+            quantiles.references_ = state["references_P"]
+            quantiles.n_quantiles_, quantiles.n_features_in_ = state["quantiles_PQ"].shape
         return cls(state["mean_Q"], state["has_missing_Q"], quantiles, state["cardinality_X"])
 
 
@@ -169,15 +182,9 @@ class TabMPredictor:
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Return probabilities (N, C)."""
         number_NQ, code_NX = self.flat.transform(flat_table(self.encoding, cohort))
-        self.network.eval()
-        with torch.inference_mode():
-            parts = [
-                self.network(number_nQ, code_nX).softmax(-1).mean(1)
-                for number_nQ, code_nX in zip(
-                    number_NQ.split(4096), code_NX.split(4096), strict=True
-                )
-            ]
-        return torch.cat(parts).double().numpy()
+        parts = zip(number_NQ.split(4096), code_NX.split(4096), strict=True)
+        prob_NC = torch.cat([_probabilities(self.network, *part) for part in parts])
+        return prob_NC.double().cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write weights, quantiles and bins."""
@@ -199,7 +206,7 @@ class TabMPredictor:
         bins = [parts["bins"][str(index)] for index in range(len(parts["bins"]))]
         network = _network(bins, flat, len(encoding.classes), config)
         network.load_state_dict(parts["network"])
-        return cls(network, flat, bins, encoding, config)
+        return cls(network.to(pick_device("auto")), flat, bins, encoding, config)
 
 
 def fit_tabm(
@@ -211,7 +218,7 @@ def fit_tabm(
     val_rows: np.ndarray,
     seed: int,
 ) -> TabMPredictor:
-    """Fit on training rows; validation rows choose the epoch.
+    """Fit on training rows, on CUDA where there is one; validation rows choose the epoch.
 
     Raises:
         InputError: the package is not installed.
@@ -223,7 +230,7 @@ def fit_tabm(
     bins = _bins(number_NQ[torch.from_numpy(train_rows)], config.bins)
     label_N = torch.from_numpy(cohort.label_N)
     with seeded(seed):
-        network = _network(bins, flat, len(encoding.classes), config)
+        network = _network(bins, flat, len(encoding.classes), config).to(pick_device("auto"))
         _train(network, (number_NQ, code_NX, label_N), config, train_rows, val_rows, seed)
     return TabMPredictor(network, flat, bins, encoding, config)
 
@@ -265,8 +272,8 @@ def _bins(number_NQ: Tensor, num_bins: int) -> list[Tensor]:
         warnings.filterwarnings("ignore", message=".*two bin edges.*")
         spread_Q = (number_NQ != number_NQ[0]).any(0)
         num_bins = min(num_bins, len(number_NQ) - 1)  # as many as so few patients can fill
-        edges = embeddings.compute_bins(number_NQ[:, spread_Q], n_bins=num_bins)
-    found = iter(edges)
+        spread = number_NQ[:, spread_Q]
+        found = iter(embeddings.compute_bins(spread, n_bins=num_bins) if spread_Q.any() else ())
     return [
         next(found) if has_spread else number_NQ[0, q] + torch.tensor([-1.0, 1.0])
         for q, has_spread in enumerate(spread_Q.tolist())
@@ -305,6 +312,7 @@ def _train(
     seed: int,
 ) -> None:
     """Minimize the mean of the members' losses; keep the epoch that is best in validation."""
+    device = device_of(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.lr, weight_decay=config.weight_decay
     )
@@ -314,8 +322,8 @@ def _train(
         network.train()
         for rows in torch.from_numpy(order).split(config.batch_size):
             number_BQ, code_BX, label_B = (tensor[rows] for tensor in data)
-            logits_BKC = network(number_BQ, code_BX)
-            label_P = label_B.repeat_interleave(logits_BKC.shape[1])
+            logits_BKC = _logits(network, number_BQ, code_BX)
+            label_P = label_B.to(device).repeat_interleave(logits_BKC.shape[1])
             optimizer.zero_grad()
             F.cross_entropy(logits_BKC.flatten(0, 1), label_P).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -335,7 +343,18 @@ def _train(
 
 def _validate(network: nn.Module, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> float:
     number_NQ, code_NX, label_N = (tensor[rows] for tensor in data)
+    prob_NC = _probabilities(network, number_NQ, code_NX)
+    return float(F.nll_loss(prob_NC.clamp_min(1e-12).log(), label_N.to(prob_NC.device)))
+
+
+def _logits(network: nn.Module, number_NQ: Tensor, code_NX: Tensor) -> Tensor:
+    """Return the logits (N, K, C); the package takes None where there are no columns."""
+    device = device_of(network)
+    return network(*(x.to(device) if x.shape[1] else None for x in (number_NQ, code_NX)))
+
+
+def _probabilities(network: nn.Module, number_NQ: Tensor, code_NX: Tensor) -> Tensor:
+    """Return the mean of the members' probabilities (N, C)."""
     network.eval()
     with torch.inference_mode():
-        prob_NC = network(number_NQ, code_NX).softmax(-1).mean(1)
-    return float(F.nll_loss(prob_NC.clamp_min(1e-12).log(), label_N))
+        return _logits(network, number_NQ, code_NX).softmax(-1).mean(1)

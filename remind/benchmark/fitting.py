@@ -17,7 +17,7 @@ from remind.benchmark.tuning import Params, Trial, tuned
 from remind.cohort import Cohort
 from remind.errors import InputError
 from remind.evaluation.metrics import log_loss
-from remind.evaluation.predictions import label_of, prob_of
+from remind.evaluation.predictions import check_predictions, label_of, prob_of
 from remind.methods import METHODS
 from remind.training import Predictor, Run, Settings, fit_run
 
@@ -49,10 +49,12 @@ class Fitted:
         frame: predictions of the test patients, with the column "size": patients of the cohort
             that are observed in what this one is, before anything is hidden.
         cost: see `COSTS`.
+        note: what the method had to do otherwise than published on these patients; mostly empty.
     """
 
     frame: pd.DataFrame
     cost: dict[str, float | None]
+    note: str = ""
 
 
 COSTS = {
@@ -70,7 +72,7 @@ def perform(cohort: Cohort, task: Task) -> Trial | Fitted:
     """Do a task; a trial that the method refuses is one, a fit is not.
 
     Raises:
-        InputError: the fit was refused.
+        InputError: the fit was refused, or what it predicts is no probability.
     """
     cohort = replace(cohort, split=task.split)
     if task.plan is None:
@@ -79,12 +81,11 @@ def perform(cohort: Cohort, task: Task) -> Trial | Fitted:
 
 
 def _trial(cohort: Cohort, task: Task) -> Trial:
-    """The mean log loss on the validation split; test patients are not looked at."""
+    """The validation loss of early stopping; test patients are not looked at."""
     start = time.perf_counter()
     value, error = None, ""
     try:
-        frame = _run(cohort, task).predictions("val", cohort)
-        value = log_loss(label_of(frame), prob_of(frame))
+        value = _validation_loss(_run(cohort, task), cohort)
     except InputError as refusal:
         error = str(refusal)
     seconds = time.perf_counter() - start
@@ -102,13 +103,28 @@ def _fit(cohort: Cohort, task: Task, plan: SplitPlan) -> Fitted:
     size = pd.Series(size_of_combination(cohort, cohort.present_NM), index=cohort.ids)
     frame = pd.concat(frames, ignore_index=True).assign(method=task.name)
     frame["size"] = size.loc[frame["id"]].to_numpy()
+    check_predictions(frame)
     cost = {
         "parameters": num_parameters(run.predictor),
         "seconds": trained - start,
         "microseconds": 1e6 * (predicted - trained) / len(frame),
         "memory_mb": peak_memory_mb(),
     }
-    return Fitted(frame=frame, cost=cost)
+    note = getattr(getattr(run.predictor, "model", None), "note", "")
+    return Fitted(frame=frame, cost=cost, note=note)
+
+
+def _validation_loss(run: Run, cohort: Cohort) -> float | None:
+    """The mean loss on the validation split, of the epoch that was kept.
+
+    That of early stopping is of the logits that the objective adjusts: tuning would otherwise
+    prefer the settings that learn least from such an objective.
+    """
+    frame = check_predictions(run.predictions("val", cohort))
+    history = run.history
+    if history is None:
+        return log_loss(label_of(frame), prob_of(frame))
+    return history.metrics[history.best_epoch - 1]["val_log_loss"]
 
 
 def _run(cohort: Cohort, task: Task) -> Run:

@@ -3,7 +3,7 @@
     benchmark.toml                                     what it is
     trials/<contender>/<place>/<number>.json           a trial
     fits/<contender>/seed<s>-fold<f>-<hash>.parquet    predictions of a fit
-    fits/<contender>/seed<s>-fold<f>-<hash>.json       what it cost, and versions of packages
+    fits/<contender>/seed<s>-fold<f>-<hash>.json       what it cost, a note, versions of packages
     predictions.parquet, results.md, .csv, .tex, .json, cost.csv, cd.svg    the report
 
 The hash is that of the settings after tuning.
@@ -30,6 +30,7 @@ from remind.training.run import versions
 FILE = "benchmark.toml"
 COST = ".json"
 VERSIONS = "versions"
+NOTE = "note"
 
 
 class BenchmarkFolder:
@@ -104,7 +105,7 @@ class BenchmarkFolder:
         write_predictions(frame, file)
 
     def read_fit(self, file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """Predictions, and cost with the versions of packages."""
+        """Predictions, and cost with the versions of packages and, of newer fits, a note."""
         return read_predictions(file), read_json(file.with_suffix(COST))
 
     def _is_empty(self) -> bool:

@@ -165,6 +165,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
         "cost": part.loaded.costs,
         "seeds_of": part.loaded.seeds,
         "incomplete": part.loaded.incomplete,
+        "notes": part.loaded.notes,
         "versions_differ": part.loaded.versions,
     }
 
@@ -312,6 +313,8 @@ def _part_text(part: Mapping[str, Any]) -> list[str]:
         lines.append(f"### {tables.block_title(block)} (n = {values['n']:,})\n")
         lines.append(tables.block_table(part, values["contenders"]))
     lines += ["### Cost\n", tables.cost_table(part["cost"]), tables.COST_NOTE]
+    if part["notes"]:
+        lines.append(tables.notes_text(part["notes"]))
     if part["incomplete"]:
         lines.append(tables.incomplete_text(part["incomplete"], part["seeds_of"]))
     if part["versions_differ"]:

@@ -13,7 +13,7 @@ import pandas as pd
 from remind.benchmark import tables
 from remind.benchmark.config import BenchmarkConfig
 from remind.benchmark.fitting import COSTS
-from remind.benchmark.folder import VERSIONS, BenchmarkFolder
+from remind.benchmark.folder import NOTE, VERSIONS, BenchmarkFolder
 from remind.benchmark.ranks import draw, ranks
 from remind.benchmark.splits import block_of_size, size_blocks
 from remind.benchmark.statistics import (
@@ -65,6 +65,7 @@ class Loaded:
         costs: mean over their fits, and what the search took.
         params: what the search of each found, by place.
         incomplete: contenders that have not all folds of all seeds -> [fits there, fits needed].
+        notes: contenders that had to do something otherwise than published -> what.
         versions: package -> those that fits were made with, of packages with more than one.
     """
 
@@ -73,6 +74,7 @@ class Loaded:
     costs: dict[str, dict[str, float | None]]
     params: dict[str, dict[str, Any]]
     incomplete: dict[str, list[int]]
+    notes: dict[str, str]
     versions: dict[str, list[str]]
 
     @property
@@ -104,7 +106,9 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
     config = folder.config()
     config = config if edges is None else replace(config, edges=edges)
     work = Work(config, list(config.contenders), folder)
-    loaded = Loaded(config=config, frames={}, costs={}, params={}, incomplete={}, versions={})
+    loaded = Loaded(
+        config=config, frames={}, costs={}, params={}, incomplete={}, notes={}, versions={}
+    )
     seen: dict[str, set[str]] = defaultdict(set)
     for name in config.contenders:
         files = {place: work.file(name, place) for place in places(config)}
@@ -121,6 +125,9 @@ def load(folder: BenchmarkFolder, edges: tuple[int, ...] | None = None) -> Loade
             continue
         for package, version in (v for _, cost in read for v in cost.get(VERSIONS, {}).items()):
             seen[package].add(version)
+        notes = dict.fromkeys(cost[NOTE] for _, cost in read if cost.get(NOTE))
+        if notes:
+            loaded.notes[name] = "; ".join(notes)
         frame = pd.concat([frame for frame, _ in read], ignore_index=True)
         block = block_of_size(frame["size"].to_numpy(), config.edges)
         loaded.frames[name] = frame.assign(block=block)
@@ -180,6 +187,7 @@ def make_report(
         "seeds_of": loaded.seeds,
         "found": loaded.params,
         "incomplete": loaded.incomplete,
+        "notes": loaded.notes,
         "versions_differ": loaded.versions,
     }
     if not loaded.frames:

@@ -15,7 +15,7 @@ from remind.benchmark.fitting import Fitted, Task, perform
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.splits import SplitPlan, make_plan
 from remind.benchmark.statistics import TEST
-from remind.benchmark.tuning import Trial, propose
+from remind.benchmark.tuning import Trial, propose, search_space
 from remind.benchmark.work import Key, Work
 from remind.cohort import Cohort
 from remind.evaluation.metrics import log_loss
@@ -167,7 +167,7 @@ class _Runner:
         search = self.work.search(key.name, key.place)
         params, plan = search.params, self.plan
         if key.number is not None:
-            space = METHODS[contender.method].space
+            space = search_space(METHODS[contender.method], settings)
             params, plan = propose(space, settings, search.trials, key.place.seed), None
         assert params is not None
         return Task(

@@ -35,6 +35,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         parts.append(block_table(result, values["contenders"]))
     if result["blocks"]:
         parts.append(_reading(result))
+    if result["notes"]:
+        parts.append(notes_text(result["notes"]))
     if result["ranks"]:
         parts.append(_ranks(result["ranks"]))
     if result["cost"]:
@@ -197,6 +199,11 @@ def versions_text(versions: Mapping[str, Sequence[str]]) -> str:
         f"{package}: fits of several versions, {', '.join(found)}\n"
         for package, found in versions.items()
     )
+
+
+def notes_text(notes: Mapping[str, str]) -> str:
+    """A line per contender that had to do something otherwise than published."""
+    return "".join(f"{name}: {note}\n" for name, note in notes.items())
 
 
 def with_seeds(name: str, seeds_of: Mapping[str, Sequence[int]], num_all: int) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from remind.cohort.extras import require
-from remind.training import Settings, with_overrides
-from remind.training.search import Choice, Range, Space
+from remind.training import Method, Settings, with_overrides
+from remind.training.search import OF_OBJECTIVE, Choice, Range, Space
 
 Params = Mapping[str, Any]
 
@@ -25,7 +25,8 @@ class Trial:
 
     Args:
         params: keys of `--set` to values.
-        value: mean log loss on the validation split; None if the fit was refused.
+        value: mean log loss on the validation split, of what the objective takes losses of; None if
+            the fit was refused.
         seconds: of fit and prediction.
         error: why it was refused; empty if it was not.
     """
@@ -36,11 +37,17 @@ class Trial:
     error: str = ""
 
 
+def search_space(method: Method, settings: Settings) -> Space:
+    """What a tuner may try of a method with the objective of the settings, if it takes one."""
+    of_objective = {} if settings.train is None else OF_OBJECTIVE[settings.objective]
+    return {**method.space, **of_objective}
+
+
 def propose(space: Space, settings: Settings, trials: Sequence[Trial], seed: int) -> Params:
     """The params of the next trial.
 
     Args:
-        space: of the method.
+        space: `search_space` of the contender.
         settings: the contender's before tuning.
         trials: all before, in order.
         seed: of the search.
@@ -92,7 +99,11 @@ def _distribution(optuna: Any, dimension: Choice | Range) -> Any:
 
 def _frozen(optuna: Any, trial: Trial, space: Space, dimensions: Mapping[str, Any]) -> Any:
     """A trial as optuna keeps it."""
-    known = {key: value for key, value in trial.params.items() if holds(space[key], value)}
+    known = {
+        key: value
+        for key, value in trial.params.items()
+        if key in space and holds(space[key], value)  # another version had other dimensions
+    }
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(
         state=states.FAIL if trial.value is None else states.COMPLETE,

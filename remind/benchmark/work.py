@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from remind.benchmark.config import BenchmarkConfig
 from remind.benchmark.fitting import Fitted
-from remind.benchmark.folder import BenchmarkFolder
+from remind.benchmark.folder import NOTE, BenchmarkFolder
 from remind.benchmark.tuning import Params, Trial, best
 
 
@@ -138,7 +138,8 @@ class Work:
             return
         file = self.file(key.name, key.place)
         assert file is not None
-        self.folder.write_fit(file, value.frame.assign(fold=key.place.fold), value.cost)
+        about = {**value.cost, NOTE: value.note}
+        self.folder.write_fit(file, value.frame.assign(fold=key.place.fold), about)
         self.over.add(key)
 
     def fail(self, key: Key) -> None:

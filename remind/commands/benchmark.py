@@ -128,6 +128,8 @@ def write_results(
     """
     if not out.absolute().parent.is_dir():
         raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name a file for the document")
     names = _metrics(metrics, num_boot)
     result = pooled.pool(folders, subject=subject, metrics=names, num_boot=num_boot)
     words = ["results", *map(str, folders)]

@@ -1,6 +1,6 @@
 """Objectives whose weights follow the risk of the training batches, or of held-out patients."""
 
-# G groups
+# N training patients, G groups
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +11,7 @@ from torch import Tensor
 from remind.objectives.base import Objective
 from remind.objectives.checks import check_flag
 from remind.objectives.trajectory import Trajectory
+from remind.objectives.weights import batch_form
 
 
 class AdaptiveObjective(Objective):
@@ -78,6 +79,39 @@ class AdaptiveObjective(Objective):
     def update_held_out(self, loss_G: Tensor, count_G: Tensor) -> None:
         """Move `weight_G` by the mean losses of the held-out patients."""
         self.update(loss_G, count_G)
+
+
+class BatchObjective(AdaptiveObjective):
+    """Base of those in batch form: the loss is sum_g q_g L_g over the groups of the batch."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(AdaptiveObjective.Config):
+        """Options of all objectives in batch form."""
+
+        balanced: bool = False
+        """Patients are drawn 1 / n_g as often, so that all groups are equally common in batches; an
+        epoch still has N draws. Otherwise each patient is drawn once."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_flag("balanced", self.balanced)
+
+    def __init__(
+        self,
+        counts_G: Tensor,
+        config: Config | None = None,
+        *,
+        patterns_GM: Tensor | None = None,
+        start: Literal["proportions", "uniform"] = "proportions",
+    ) -> None:
+        super().__init__(counts_G, config, patterns_GM=patterns_GM, start=start)
+        self.balanced = config is not None and config.balanced
+
+    def ratio(self, count_G: Tensor) -> Tensor:
+        return batch_form(self.weight_G, count_G)
+
+    def draws(self, group_N: Tensor) -> Tensor | None:
+        return (1 / self.counts_G)[group_N.to(self.counts_G.device)] if self.balanced else None
 
 
 def _finite(loss_G: Tensor, count_G: Tensor) -> tuple[Tensor, Tensor]:

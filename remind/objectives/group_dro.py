@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from remind.objectives.adaptive import AdaptiveObjective
+from remind.objectives.adaptive import BatchObjective
 from remind.objectives.checks import check_number
-from remind.objectives.weights import ascend, batch_form
+from remind.objectives.weights import ascend
 
 
-class GroupDRO(AdaptiveObjective):
+class GroupDRO(BatchObjective):
     """min over theta, max over q in the simplex, of sum_g q_g L_g, by mirror ascent on q.
 
     Algorithm 1 with the generalization adjustment of section 3.3: q_g <- q_g exp(step * (L_g +
     C / sqrt(n_g))), from uniform weights, at every batch, for the groups of the batch; the others
     keep their weight. The adjustment moves the weights and is no part of the loss. Batch form: when
-    batches hold few of many groups, the common ones contribute more often than their weight says.
+    batches hold few of many groups, the common ones contribute more often than their weight says;
+    all commands of the reference implementation draw balanced batches (`balanced`), the default
+    here does not.
 
     Args:
         counts_G: training patients per group, all >= 1.
@@ -25,7 +27,7 @@ class GroupDRO(AdaptiveObjective):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(AdaptiveObjective.Config):
+    class Config(BatchObjective.Config):
         """Options of group DRO."""
 
         step: float = 0.01
@@ -55,6 +57,3 @@ class GroupDRO(AdaptiveObjective):
         risk_G = loss_G + self.margin_G
         self.log_weight_G = ascend(self.log_weight_G, risk_G, count_G > 0, self.config.step)
         self.weight_G = self.log_weight_G.exp()
-
-    def ratio(self, count_G: Tensor) -> Tensor:
-        return batch_form(self.weight_G, count_G)

@@ -8,16 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from remind.objectives.adaptive import AdaptiveObjective
+from remind.objectives.adaptive import BatchObjective
 from remind.objectives.checks import check_choice, check_number, check_whole
-from remind.objectives.weights import ascend, batch_form
+from remind.objectives.weights import ascend
 
 
-class PaperUpdate(AdaptiveObjective):
+class PaperUpdate(BatchObjective):
     """q_g <- q_g exp(gamma R_g), normalized, every `every` batches.
 
     R_g is the mean loss of the patients of g seen since the last refresh; a group without any keeps
-    its weight. The loss is sum_g q_g L_g over the groups of the batch (batch form).
+    its weight. The loss is sum_g q_g L_g over the groups of the batch (batch form). With `balanced`
+    all groups are drawn alike, as by the reference implementation of group DRO; not by default.
 
     Args:
         counts_G: training patients per group, all >= 1.
@@ -25,7 +26,7 @@ class PaperUpdate(AdaptiveObjective):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(AdaptiveObjective.Config):
+    class Config(BatchObjective.Config):
         """Options of the paper's update."""
 
         gamma: float = 0.02
@@ -69,9 +70,6 @@ class PaperUpdate(AdaptiveObjective):
 
     def update_held_out(self, loss_G: Tensor, count_G: Tensor) -> None:
         self._refresh(loss_G, count_G)
-
-    def ratio(self, count_G: Tensor) -> Tensor:
-        return batch_form(self.weight_G, count_G)
 
     def _refresh(self, risk_G: Tensor, count_G: Tensor) -> None:
         self.log_weight_G = ascend(self.log_weight_G, risk_G, count_G > 0, self.config.gamma)

@@ -13,7 +13,8 @@ from remind.objectives.checks import check_number
 class Reweight(Objective):
     """A patient of group g weighs n_g^-power, scaled to a mean of 1 over the training patients.
 
-    Power 0 is ERM; 1 gives every group the same weight.
+    Power 0 is ERM; 1 gives every group the same weight, the common 1 / n_g. The default is half
+    way: hundreds of groups of a handful would else be most of the loss. Tuning tries 1 as well.
 
     Args:
         counts_G: training patients per group, all >= 1.

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from remind.cohort import Batch
+from remind.cohort import Batch, Cohort
 from remind.sources import load_source
-from remind.training import NeuralMethod, fit_run, open_run, with_overrides
+from remind.training import Method, NeuralMethod, fit_run, open_run, with_overrides
 from tests.baselines.make import select, spoil_unobserved
 
 
@@ -71,3 +72,24 @@ def check_run(method: NeuralMethod, folder: Path, *overrides: str) -> None:
     run = fit_run(cohort, method, settings, out=folder)
     again = open_run(folder, {method.name: method})
     pd.testing.assert_frame_equal(run.predict(cohort), again.predict(cohort), check_exact=True)
+
+
+def check_modality_that_training_lacks(method: Method, cohort: Cohort, *overrides: str) -> None:
+    """A vector that no training patient has is no reason not to predict those who have it.
+
+    A network does not read it.
+
+    Args:
+        method: to fit.
+        cohort: whose training patients lack the modality "ecg".
+        overrides: settings that make it quick.
+    """
+    place = cohort.spec.modality_names.index("ecg")
+    assert not cohort.present_NM[cohort.rows("train"), place].any()
+    run = fit_run(cohort, method, with_overrides(method.default_settings(), overrides))
+    late = cohort.select(np.flatnonzero(cohort.present_NM[:, place]))
+    prob_NC = run.predictor.predict_proba(late)
+    np.testing.assert_allclose(prob_NC.sum(1), 1, rtol=1e-6)
+    if isinstance(method, NeuralMethod):
+        other = replace(late, values={**late.values, "ecg": 9 - late.values["ecg"]})
+        np.testing.assert_array_equal(run.predictor.predict_proba(other), prob_NC)

@@ -23,6 +23,7 @@ from remind.baselines.flex_moe import (
     FlexMoEConfig,
     combination_index,
     fewest_observed,
+    hashing,
 )
 from remind.baselines.noisy_top_k import NoisyRouting, NoisyTopK
 from remind.encoders import Tokens
@@ -145,7 +146,10 @@ def plain_load(routing: NoisyRouting) -> Tensor:
     """P (T, E), one number after the other."""
     num_experts, top_k = routing.clean_TE.shape[1], routing.index_TK.shape[1]
     load_TE = torch.ones_like(routing.clean_TE.detach())
-    clean, noisy, scale = (x_TE.tolist() for x_TE in routing[2:])
+    assert routing.scale_TE is not None
+    clean, noisy, scale = (
+        x_TE.tolist() for x_TE in (routing.clean_TE, routing.noisy_TE, routing.scale_TE)
+    )
     for t, noisy_E in enumerate(noisy):
         for e in range(num_experts):
             others = sorted(noisy_E[:e] + noisy_E[e + 1 :], reverse=True)
@@ -174,6 +178,15 @@ def plain_penalty(routing: NoisyRouting, expert_T: list[int], sides: dict[str, A
             use_E = use_TE[tokens].sum(0).tolist()
             total += 0.3 * pvariance(use_E) / fmean(use_E) ** 2 if tokens else 0.0
     return total
+
+
+def test_what_combinations_are_hashed_to_is_said():
+    """Only where they are more than there is for them."""
+    config = replace(CONFIG, experts=6, bank=16)
+    assert hashing(2, config) == ""
+    assert hashing(4, config) == "the combinations of 4 modalities are hashed to 6 experts"
+    assert hashing(9, config).endswith("hashed to 6 experts and 16 rows of the bank")
+    assert make_model(FlexMoE, config).note == hashing(4, config)
 
 
 @pytest.mark.parametrize("fewest", [0, 2, 4, 5])

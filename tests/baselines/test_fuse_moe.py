@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from itertools import product
+from statistics import NormalDist, fmean, pvariance
 
 import pytest
 import torch
@@ -140,6 +141,58 @@ def test_the_penalty_is_of_mean_gate_distributions_per_modality(config):
     assert model.eval()(batch).penalty == 0
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_balance_is_that_of_every_router(config, noise, monkeypatch):
+    """CV² of the gates' sums and of the load; noise has the size softplus(h W_n) + 0.01."""
+    config = replace(config, entropy=0.0, balance=0.3, noise=noise)
+    model, batch = make_model(FuseMoE, config).train(), random_batch(small_encoding())
+    inputs, drawn = [], []
+    monkeypatch.setattr(
+        torch, "randn_like", lambda x: drawn.append(torch.randn(x.shape).to(x)) or drawn[-1]
+    )
+    for block in model.blocks:
+        block.norm.register_forward_hook(lambda part, given, out: inputs.append(out.detach()))
+    penalty = model(batch).penalty
+    assert len(drawn) == (2 if noise else 0)
+    expected = 0.0
+    for number, (block, h_BMD) in enumerate(zip(model.blocks, inputs, strict=True)):
+        h_RBX = [h_BMD.flatten(1)] if config.router == "joint" else h_BMD.unbind(1)
+        for router, (h_BX, w_EX) in enumerate(zip(h_RBX, block.w_REX.detach(), strict=True)):
+            gates_BE, load_BE = [], []
+            for b, h_X in enumerate(h_BX):
+                clean_E = torch.stack([plain_gate(h_X, w_X, config.gate) for w_X in w_EX])
+                noisy_E = scale_E = clean_E
+                if noise:
+                    scale_E = (h_X @ block.noise_RXE[router].detach()).exp().log1p() + 0.01
+                    noisy_E = clean_E + drawn[number][router * len(h_BX) + b] * scale_E
+                gates_E, load_E = plain_use(clean_E, noisy_E, scale_E, noise)
+                gates_BE.append(gates_E)
+                load_BE.append(load_E)
+            for use_BE in (gates_BE, load_BE):
+                sum_E = [sum(column) for column in zip(*use_BE, strict=True)]
+                expected += 0.3 * pvariance(sum_E) / fmean(sum_E) ** 2
+    assert penalty.item() == pytest.approx(expected, rel=1e-9)
+    first, again = model.eval()(batch), model(batch)
+    assert torch.equal(first.logits_BKC, again.logits_BKC)
+    assert first.penalty == 0
+
+
+def plain_use(
+    clean_E: Tensor, noisy_E: Tensor, scale_E: Tensor, noise: bool
+) -> tuple[list[float], list[float]]:
+    """Gates of an input, and its chance to go to each expert if that one's noise is drawn again."""
+    best = noisy_E.argsort(descending=True)[:2].tolist()
+    top = noisy_E[best].softmax(0).tolist()
+    gates = [top[best.index(e)] if e in best else 0.0 for e in range(len(noisy_E))]
+    if not noise:
+        return gates, [float(e in best) for e in range(len(noisy_E))]
+    load = []
+    for e in range(len(noisy_E)):
+        second = sorted(x for other, x in enumerate(noisy_E.tolist()) if other != e)[-2]
+        load.append(NormalDist().cdf((float(clean_E[e]) - second) / float(scale_E[e])))
+    return gates, load
+
+
 def test_gates_start_by_direction():
     """Laplace experts start at equal norm, so those of a router are equally near to the origin."""
     w_REX = make_model(FuseMoE, CONFIG, shaken=False).blocks[0].w_REX
@@ -157,8 +210,10 @@ def test_the_laws_of_peers(config):
     laws.check_unobserved_is_untouched(model, batch)
 
 
-def test_gradient_reaches_every_parameter(config):
-    """Also the gates of every router."""
+@pytest.mark.parametrize("noise", [False, True])
+def test_gradient_reaches_every_parameter(config, noise):
+    """Also the gates of every router, and the size of the noise if there is any."""
+    config = replace(config, noise=noise, balance=0.1)
     laws.check_gradients(make_model(FuseMoE, config), random_batch(small_encoding(), 60))
 
 
@@ -174,6 +229,8 @@ def test_a_run_opens_again(tmp_path, router):
         ({"top_k": 6}, "top_k must be in 1..5, got 6"),
         ({"experts": 0}, "experts must be a whole number >= 1, got 0"),
         ({"entropy": -1}, "entropy must be a number >= 0, got -1"),
+        ({"balance": -1}, "balance must be a number >= 0, got -1"),
+        ({"noise": 1}, "noise must be true or false, got 1"),
         ({"gate": "laplce"}, """gate must be "laplace" or "softmax", got 'laplce'; did you"""),
         (
             {"router": "shared"},

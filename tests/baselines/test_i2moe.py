@@ -39,7 +39,7 @@ SMALL = I2MoEConfig(
     layers=2,
     weigher=5,
     dropout=0.0,
-    temperature=0.5,
+    weigher_temperature=0.5,
     interaction=0.3,
 )
 
@@ -68,7 +68,7 @@ def plain_logits(model: I2MoE, x_BMD: Tensor) -> Tensor:
     num_experts = x_BMD.shape[1] + 2
     rows = []
     for x_MD in x_BMD:
-        weight_E = (model.weigher(x_MD.flatten()) / SMALL.temperature).softmax(0)
+        weight_E = (model.weigher(x_MD.flatten()) / SMALL.weigher_temperature).softmax(0)
         rows.append(sum(weight_E[e] * expert(model, e, x_MD) for e in range(num_experts)))
     return torch.stack(rows)
 
@@ -183,7 +183,7 @@ def test_a_run_opens_again(tmp_path: Path) -> None:
         ({"hidden": 0}, "hidden must be a whole number >= 1, got 0"),
         ({"layers": 0}, "layers must be a whole number >= 1, got 0"),
         ({"weigher": 0}, "weigher must be a whole number >= 1, got 0"),
-        ({"temperature": 0}, "temperature must be a number > 0, got 0"),
+        ({"weigher_temperature": 0}, "weigher_temperature must be a number > 0, got 0"),
         ({"interaction": -1}, "interaction must be a number >= 0, got -1"),
         ({"views": 1}, "views must be a whole number >= 2, got 1"),
     ],

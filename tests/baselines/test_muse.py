@@ -214,7 +214,7 @@ def test_a_run_opens_again(tmp_path: Path) -> None:
         ({"layers": 0}, "layers must be a whole number >= 1, got 0"),
         ({"between_views": -1}, "between_views must be a number >= 0, got -1"),
         ({"by_label": -1}, "by_label must be a number >= 0, got -1"),
-        ({"temperature": 0}, "temperature must be a number > 0, got 0"),
+        ({"contrast_temperature": 0}, "contrast_temperature must be a number > 0, got 0"),
     ],
 )
 def test_wrong_values_are_refused(options: dict, sentence: str) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 
+from remind.baselines.lightgbm import LightGBMPredictor
 from remind.benchmark import folder
 from remind.benchmark.contenders import make_contenders
 from remind.benchmark.fitting import Fitted, Task, perform
@@ -23,7 +25,8 @@ from remind.cohort import Cohort, read_cohort
 from remind.errors import InputError
 from remind.evaluation import read_predictions
 from remind.methods import METHODS
-from remind.training import Settings
+from remind.objectives import LogitAdjustment
+from remind.training import Settings, fit_run
 from tests.benchmark.make import QUICK, content, inline, request
 from tests.cohort.make import write_cohort
 
@@ -253,6 +256,64 @@ def test_what_one_contender_cannot_does_not_stop_the_others(
     assert errors[0] == "lightgbm, seed 0, fold 0: RuntimeError: out of luck"
 
 
+@pytest.mark.parametrize("budget", [1, 2])
+def test_predictions_that_are_refused_fail_their_contender_alone(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    """In a fit as in a trial; the others go on, and the benchmark can be finished."""
+    monkeypatch.setattr(
+        LightGBMPredictor, "predict_proba", lambda _, cohort: np.full((len(cohort), 2), np.nan)
+    )
+    errors = run_benchmark(cohort, request(budget=budget), tmp_path, inline())
+    assert len(errors) == (2 if budget == 1 else 1)
+    start = "lightgbm, seed 0, fold 0: " if budget == 1 else "lightgbm: every trial was refused"
+    assert errors[0].startswith(start)
+    assert errors[0].endswith("probabilities must lie in 0..1, got nan, nan")
+    result = make_report(tmp_path, num_boot=10)
+    assert result["incomplete"] == {"lightgbm": [0, 2]}
+    assert list(result["cost"]) == ["transformer+erm"]
+
+
+@pytest.mark.parametrize("objective", ["erm", "logit_adjustment"])
+def test_a_trial_is_judged_by_the_loss_of_early_stopping(cohort: Cohort, objective: str) -> None:
+    """That of what the objective makes of the logits, the log prior added where it adds it."""
+    (fold, _) = cross_validation(cohort, 2, 0)
+    assert fold.split is not None
+    assert fold.label_N is not None
+    settings = _settings("transformer", objective)
+    trial = perform(fold, Task(name="t", settings=settings, params={}, split=fold.split))
+    assert isinstance(trial, Trial)
+    run = fit_run(fold, METHODS["transformer"], settings)
+    val, groups = fold.rows("val"), run.encoding.groups
+    logits_NC = torch.from_numpy(run.predictor.predict_proba(fold.select(val))).log()
+    label_N, group_N = torch.from_numpy(fold.label_N), torch.from_numpy(groups.ids(fold.present_NM))
+    raw = float(F.cross_entropy(logits_NC, label_N[val]))
+    if objective == "logit_adjustment":
+        prior = LogitAdjustment(torch.from_numpy(groups.counts_G))
+        train = fold.rows("train")
+        prior.begin(label_N[train], group_N[train])
+        logits_NC = logits_NC + prior.prior(group_N[val], 2).log()
+    loss = float(F.cross_entropy(logits_NC, label_N[val]))
+    assert trial.value == pytest.approx(loss, rel=1e-9)
+    assert (loss == raw) == (objective == "erm")
+
+
+def test_a_report_says_that_combinations_were_hashed(cohort: Cohort, tmp_path: Path) -> None:
+    """Under the tables; a folder of an older version says nothing."""
+    sets = ["epochs=1", "width=8", "hidden=8", "heads=2", "top_k=2", "experts=4"]
+    asked = request(("flex_moe",), sets=sets)
+    assert run_benchmark(cohort, asked, tmp_path, inline()) == []
+    said = "the combinations of 3 modalities are hashed to 4 experts"
+    assert make_report(tmp_path, num_boot=10)["notes"] == {"flex_moe+erm": said}
+    assert f"flex_moe+erm: {said}" in (tmp_path / "results.md").read_text()
+    for file in (tmp_path / "fits").rglob("*.json"):
+        about = json.loads(file.read_text())
+        del about["note"]
+        file.write_text(json.dumps(about))
+    assert make_report(tmp_path, num_boot=10)["notes"] == {}
+    assert "hashed" not in (tmp_path / "results.md").read_text()
+
+
 def test_contenders_are_methods_by_objectives() -> None:
     names = ["transformer", "lightgbm"]
     every = make_contenders(METHODS, names, ["erm", "group_dro"], ["transformer:width=16"])
@@ -277,6 +338,7 @@ def test_progress_says_what_is_left_and_how_long(cohort: Cohort, tmp_path: Path)
     assert set(read_predictions(kept)["method"]) == {"lightgbm"}
 
 
-def _settings(name: str) -> Settings:
+def _settings(name: str, objective: str | None = None) -> Settings:
     own = [pair for pair in QUICK if pair.startswith(name)]
-    return make_contenders(METHODS, [name], None, own)[0].settings
+    objectives = None if objective is None else [objective]
+    return make_contenders(METHODS, [name], objectives, own)[0].settings

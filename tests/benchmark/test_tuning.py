@@ -1,7 +1,7 @@
 """A search proposes the same whether it was interrupted or not, and finds what is good."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -45,6 +45,11 @@ def test_a_search_read_back_from_files_proposes_what_it_would_have() -> None:
         kept = [Trial(**json.loads(json.dumps(asdict(trial)))) for trial in trials[:number]]
         assert propose(SPACE, SETTINGS, kept, 0) == trials[number].params
     assert search(3, seed=1)[2].params != trials[2].params
+
+
+def test_a_dimension_that_another_version_had_does_not_stop_a_search() -> None:
+    trials = [replace(trial, params={**trial.params, "gone": 1.0}) for trial in search(2)]
+    assert propose(SPACE, SETTINGS, trials, 0) == search(3)[2].params
 
 
 def test_proposals_are_settings_inside_the_space() -> None:

@@ -68,6 +68,17 @@ def test_gradient_is_the_weighted_gradient_of_the_patients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["paper", "group_dro"])
+def test_balanced_batches_have_all_groups_equally_often(name: str) -> None:
+    """The draws of an epoch weigh a patient 1 / n_g; by default everyone is drawn once."""
+    group_N = torch.repeat_interleave(torch.arange(len(COUNTS)), torch.tensor(COUNTS))
+    assert build(name).draws(group_N) is None
+    weight_N = build(name, balanced=True).draws(group_N)
+    assert weight_N is not None
+    drawn_G = torch.zeros(len(COUNTS), dtype=torch.float64).index_add(0, group_N, weight_N)
+    assert drawn_G.tolist() == pytest.approx([1.0] * len(COUNTS))
+
+
+@pytest.mark.parametrize("name", ["paper", "group_dro"])
 def test_batch_form_is_the_weighted_mean_of_group_means(name: str) -> None:
     objective = build(name)
     loss_B, group_B = batch(1, groups=[0, 2, 5])
