@@ -13,6 +13,7 @@ from remind.training import Run
 RANGE = ("min", "median", "max")
 NUM_IN_A_LIST = 5
 NUM_INVALID = 10
+UNDER_FIGURES = "Under each figure: its 95% bootstrap interval over persons."
 SERVED = {"auroc": "AUROC", **FIGURES, "ece": "ECE"}
 
 
@@ -39,7 +40,7 @@ def evaluation(result: dict[str, Any]) -> RenderableType:
             f"{result['method']} on {result['cohort']}, split {result['split']}, n = {result['n']}"
         ),
         _served(result),
-        Text(bands_in_words(result["bands"])),
+        Text(f"{bands_in_words(result['bands'])} {UNDER_FIGURES}"),
     ]
     if worst.get("group") is not None:
         lines.append(
@@ -56,8 +57,7 @@ def bands_in_words(bands: dict[str, int]) -> str:
     head, medium = bands["head"], bands["medium"]
     return (
         f"Bands by the training patients that share a patient's combination of modalities: head > "
-        f"{head}, medium {medium}–{head}, tail 1–{medium - 1}, unseen 0. "
-        "Brackets: 95% bootstrap intervals over persons."
+        f"{head}, medium {medium}–{head}, tail 1–{medium - 1}, unseen 0."
     )
 
 

@@ -115,7 +115,8 @@ def run_demo(out: Path, overrides: list[str], console: Console) -> None:
         f"\n{DEMO_COHORT}: in-hospital death, {evaluations['default']['n']} test patients"
     )
     console.print(band_table(evaluations))
-    console.print(bands_in_words(evaluations["default"]["bands"]))
+    words = bands_in_words(evaluations["default"]["bands"])
+    console.print(f"{words} Brackets: 95% bootstrap intervals over persons.", markup=False)
     picture = out / "bands.svg"
     band_plot(evaluations, picture)
     console.print(Text(f"the same as a picture: {picture}"), soft_wrap=True)
