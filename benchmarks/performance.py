@@ -71,7 +71,7 @@ def inference(data: dict[str, Any]) -> list[str]:
 
 def scaling(data: dict[str, Any]) -> list[str]:
     """Growth of a step."""
-    names = ("modalities", "groups", "experts", "patients", "unobserved")
+    names = ("modalities", "groups", "experts", "patients", "unobserved", "rare")
     rows = (
         [
             name,
@@ -84,7 +84,8 @@ def scaling(data: dict[str, Any]) -> list[str]:
     )
     return [
         f"Most groups against 100: {data['ratio_groups']:.2f}. "
-        f"With modalities that nobody is observed in: {data['ratio_unobserved']:.2f}.",
+        f"With modalities that no training patient is observed in: {data['ratio_unobserved']:.2f}; "
+        f"that 1% are observed in: {data['ratio_rare']:.2f}.",
         "",
         *table(["series", "number", "ms per step", "x first"], rows),
     ]

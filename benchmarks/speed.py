@@ -24,6 +24,7 @@ from remind.training.optimizer import make_optimizer
 
 LENGTH = 16  # values of a vector
 EMA = 0.99
+RARE = 0.01  # share of patients that are observed in a rare modality
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +42,7 @@ def draw(
     observed: float,
     num_groups: int | None = None,
     num_unobserved: int = 0,
+    num_rare: int = 0,
     num_batches: int = 4,
     seed: int = 0,
 ) -> Drawn:
@@ -53,6 +55,7 @@ def draw(
         num_groups: combinations in training, patients drawn evenly among them; all those of the
             batches if None.
         num_unobserved: modalities more, that nobody is observed in.
+        num_rare: modalities more, each observed with probability ``RARE``.
         num_batches: batches.
         seed: of everything.
     """
@@ -60,8 +63,10 @@ def draw(
     num_rows = num_patients * num_batches if num_groups is None else num_groups
     present_GM = random.random((num_rows, num_modalities)) < observed
     present_GM[~present_GM.any(axis=1), 0] = True
-    present_GM = np.pad(present_GM, ((0, 0), (0, num_unobserved)))
-    names = tuple(f"m{m}" for m in range(num_modalities + num_unobserved))
+    rare_GM = random.random((num_rows, num_rare)) < RARE
+    nobody_GM = np.zeros((num_rows, num_unobserved), dtype=bool)
+    present_GM = np.concatenate([present_GM, rare_GM, nobody_GM], axis=1)
+    names = tuple(f"m{m}" for m in range(present_GM.shape[1]))
     groups = Groups.fit(present_GM, names)
     vectors = tuple(
         VectorModality(name=name, index=m, mean=(0.0,) * LENGTH, std=(1.0,) * LENGTH)

@@ -5,7 +5,7 @@ import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 LARGEST_KEPT = 32 << 20  # bytes of an allocation that malloc serves itself: the most glibc takes
-MOST_KEPT = 64 << 20  # bytes that are free at the end of the heap before some are given back
+MOST_KEPT = 512 << 20  # bytes that are free at the end of the heap before some are given back
 
 
 def keep_pages() -> None:

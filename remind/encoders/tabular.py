@@ -13,7 +13,7 @@ T tokens, D width, R rows of the table, C columns (N numeric, J rows of the long
 V observed values, B patients, M modalities.
 """
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -74,6 +74,7 @@ class TabularEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.num_modalities = num_modalities
+        self._kept: tuple[list[tuple[int, int]], Tensor] | None = None  # weights, their table
         numeric = [column for column in schema.columns if column.kind == "numeric"]
         num_columns = len(schema.columns)
         score_NJ, kind_NJ = _knots(numeric)
@@ -95,7 +96,36 @@ class TabularEncoder(nn.Module):
         self.other_rows.data[self.source_R[unknown] - kind_NJ.numel()] = 0.0
 
     def table(self) -> Tensor:
-        """Return the rows (R, D) of all columns."""
+        """Return the rows (R, D) of all columns.
+
+        In evaluation mode, where no gradient follows, it is computed anew only when the weights
+        have changed.
+        """
+        if not self._may_keep():
+            return self._table()
+        state = [(x.data_ptr(), x._version) for x in self.parameters()]
+        kept = self._kept
+        if kept is None or kept[0] != state:
+            kept = self._kept = (state, self._table())
+        return kept[1]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as ever, and forget the table."""
+        self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the table out of copies."""
+        return {**self.__dict__, "_kept": None}
+
+    def _may_keep(self) -> bool:
+        """Whether nothing but the weights decides on the table, and they tell when they change."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        weight = self.other_rows
+        return not (weight.is_inference() or torch.is_autocast_enabled(weight.device.type))
+
+    def _table(self) -> Tensor:
         bend_NJr = (self.bend_NJr * self.is_bend_NJ1).cumsum(1)
         value_NJr = self.score_NJ1 * self.slope_N1r + self.offset_N1r + bend_NJr
         value_NJr = torch.where(self.is_missing_NJ1, self.missing_N1r, value_NJr)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from remind.autocast import operand_dtype
 from remind.cohort import VectorSchema
 from remind.encoders.plan import move, patient_order
 from remind.encoders.tokens import Tokens
@@ -17,12 +18,12 @@ from remind.encoders.tokens import Tokens
 ALIGNED = 8  # rows that a grouped GEMM takes have multiples of 16 bytes, in bfloat16 as well
 
 
-def can_be_grouped(weight_DF: Tensor) -> bool:
-    """Tell whether maps with such weights can be one grouped GEMM."""
+def can_be_grouped(weight_DF: Tensor, dtype: torch.dtype) -> bool:
+    """Tell whether maps with such weights can be one grouped GEMM of a type."""
     if not hasattr(F, "grouped_mm") or any(size % ALIGNED for size in weight_DF.shape):
         return False
     is_eager = weight_DF.device.type == "cpu" and not torch.compiler.is_compiling()
-    return weight_DF.dtype == (torch.float32 if is_eager else torch.bfloat16)
+    return dtype == (torch.float32 if is_eager else torch.bfloat16)
 
 
 class VectorPlan(NamedTuple):
@@ -97,11 +98,14 @@ class VectorEncoder(nn.Module):
         """Map the vectors (N, F) of I modalities of one length, each by its own map: (sum N, D)."""
         maps = [cast(nn.Linear, self.maps[place]) for place in places]
         weights: list[Tensor] = [item.weight for item in maps]
-        if len(maps) == 1 or not can_be_grouped(weights[0]):
+        dtype = weights[0].dtype
+        if weights[0].device.type != "cpu":
+            dtype = operand_dtype(weights[0]) or dtype
+        if len(maps) == 1 or not can_be_grouped(weights[0], dtype):
             return torch.cat([item(x_NF) for item, x_NF in zip(maps, vectors, strict=True)])
-        x_VF, weight_IFD = torch.cat(list(vectors)), torch.stack(weights).mT
+        x_VF, weight_IFD = torch.cat(list(vectors)).to(dtype), torch.stack(weights).mT.to(dtype)
         place_V = torch.arange(len(x_VF), device=x_VF.device, dtype=torch.int32)
         item_V = torch.searchsorted(ends_I, place_V, right=True)
         bias_ID = torch.stack([cast(Tensor, item.bias) for item in maps])
         y_VD = F.grouped_mm(x_VF, weight_IFD, offs=ends_I)
-        return y_VD + bias_ID.index_select(0, item_V)
+        return y_VD + bias_ID.to(dtype).index_select(0, item_V)

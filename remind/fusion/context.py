@@ -1,6 +1,7 @@
 """The modality combinations of a batch, found once and used by every layer.
 
-B patients, M modalities, U distinct combinations of the batch, W 63-bit words of a row.
+B patients, M modalities, U distinct combinations of the batch, S distinct training groups of them,
+W 63-bit words of a row.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -23,11 +24,15 @@ class GroupContext:
         present_UM: bool, True where the modality is observed.
         group_U: training group id, int64, -1 for a combination never seen in training.
         combo_B: row of ``present_UM`` of every patient, int64.
+        seen_S: the training groups among ``group_U``, each once.
+        place_U: place of every combination's group in ``seen_S``, int64; S where it has none.
     """
 
     present_UM: Tensor
     group_U: Tensor
     combo_B: Tensor
+    seen_S: Tensor
+    place_U: Tensor
 
     @classmethod
     def from_batch(cls, present_BM: Tensor, group_B: Tensor) -> Self:
@@ -38,7 +43,17 @@ class GroupContext:
         combo_B, num_combos = _distinct_rows([group_B, *_pack_bits(present_BM)])
         some_U = combo_B.new_empty(num_combos)
         some_U[combo_B] = torch.arange(len(combo_B), device=combo_B.device)  # any of its patients
-        return cls(present_UM=present_BM[some_U], group_U=group_B[some_U], combo_B=combo_B)
+        group_U = group_B[some_U]
+        found, place_U = group_U.unique(return_inverse=True)
+        seen_S = found[found >= 0]
+        place_U = place_U - (len(found) - len(seen_S))
+        return cls(
+            present_UM=present_BM[some_U],
+            group_U=group_U,
+            combo_B=combo_B,
+            seen_S=seen_S,
+            place_U=torch.where(group_U < 0, len(seen_S), place_U),
+        )
 
     def to(self, device: torch.device) -> Self:
         """Return the same context on a device."""

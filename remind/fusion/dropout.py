@@ -14,7 +14,7 @@ class Dropout(nn.Module):
     64 columns. Here four values share the 64 bits of one draw: a sixth of the time.
 
     Args:
-        share: that is dropped, in [0, 1).
+        share: that is dropped, in [0, 1); of 2^16 values one is kept at least.
     """
 
     def __init__(self, share: float) -> None:
@@ -27,9 +27,11 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.share)
+        num_kept = max(round((1 - self.share) * 2**BITS), 1)
+        if num_kept == 2**BITS:
+            return x
         draws = torch.empty(-(-x.numel() * BITS // 64), dtype=torch.int64)
         draws = draws.random_(-(2**63), None).view(torch.int16)[: x.numel()]
-        num_kept = round((1 - self.share) * 2**BITS)
         factor = torch.lt(
             draws, num_kept - 2 ** (BITS - 1), out=torch.empty_like(draws, dtype=x.dtype)
         )

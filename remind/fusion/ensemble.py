@@ -15,6 +15,7 @@ from remind.encoders import Tokens
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.dropout import Dropout
+from remind.fusion.heads import classify
 from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
@@ -40,10 +41,14 @@ class MemberLinear(nn.Module):
 
     def forward(self, x_KBD: Tensor) -> Tensor:
         """Map (K, B, D) to (K, B, D)."""
-        in_K1D, out_K1D, bias_K1D = (
-            x.unsqueeze(1) for x in (self.in_KD, self.out_KD, self.bias_KD)
-        )
-        return torch.addcmul(bias_K1D, (x_KBD * in_K1D) @ self.weight_DD, out_K1D)
+        bias_K1D = self.bias_KD.unsqueeze(1)
+        _, num_patients, width = x_KBD.shape
+        if torch.compiler.is_compiling() or num_patients < width:
+            in_K1D, out_K1D = self.in_KD.unsqueeze(1), self.out_KD.unsqueeze(1)
+            return torch.addcmul(bias_K1D, (x_KBD * in_K1D) @ self.weight_DD, out_K1D)
+        # A matrix of each member's own is fewer numbers than the patients are.
+        weight_KDD = self.in_KD.unsqueeze(2) * self.weight_DD * self.out_KD.unsqueeze(1)
+        return torch.baddbmm(bias_K1D, x_KBD, weight_KDD)
 
 
 class Pool(nn.Module):
@@ -116,11 +121,13 @@ class GroupFactors(nn.Module):
         self.factor_MR = nn.Parameter(torch.zeros(num_modalities, config.rank))
 
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tokens, Tensor]:
-        """Return the tokens with their factors, and the penalty."""
+        """Return the tokens with their factors, and the penalty: 0 where no gradient follows."""
         factor_UM = 1 + self.code(context) @ self.factor_MR.T
         place_T = context.combo_of(tokens.owner_T) * factor_UM.shape[1] + tokens.modality_T
         factor_T = factor_UM.flatten().index_select(0, place_T)
-        penalty = self.shrinkage * self.code.shrinkage(context)
+        penalty = factor_T.new_zeros(())
+        if torch.is_grad_enabled():
+            penalty = self.shrinkage * self.code.shrinkage(context)
         return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
 
 
@@ -197,7 +204,7 @@ class EnsembleFusion(nn.Module):
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
         x_KBD = self.pool(tokens, context)
-        x_KBD = members_first(self.dropout(F.relu(x_KBD)))
+        x_KBD = self.dropout(members_first(F.relu(x_KBD)))
         for layer in self.layers:
             x_KBD = self.dropout(layer(x_KBD).relu_())
         members, num_patients, _ = x_KBD.shape
@@ -209,5 +216,4 @@ class EnsembleFusion(nn.Module):
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, K, C), by a head of each member's own."""
-        head_KCD, bias_KC1 = self.head_KDC.mT.contiguous(), self.bias_KC.unsqueeze(2)
-        return torch.baddbmm(bias_KC1, head_KCD, x_BKD.permute(1, 2, 0)).permute(2, 0, 1)
+        return classify(x_BKD, self.head_KDC, self.bias_KC)

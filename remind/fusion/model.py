@@ -24,7 +24,8 @@ class Output(NamedTuple):
 
     Attributes:
         logits_BKC: of every ensemble member; K is 1 without an ensemble.
-        penalty: what training adds to the loss, a scalar, already weighted.
+        penalty: what training adds to the loss, a scalar, already weighted; 0 where no gradient
+            follows.
     """
 
     logits_BKC: Tensor

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from remind.autocast import cast
+
 
 def weigh(
     x_MBD: Tensor, is_absent_MB: Tensor, factor_MKD: Tensor, absent_MKD: Tensor, bias_KD: Tensor
@@ -33,8 +35,7 @@ def weigh(
     if x_MBD.device.type != "cpu" or torch.compiler.is_compiling():
         absent_KBD = torch.einsum("mb,mkd->kbd", is_absent_MB, absent_MKD)
         return torch.einsum("mbd,mkd->kbd", x_MBD, factor_MKD) + absent_KBD + bias_KD.unsqueeze(1)
-    if torch.is_autocast_enabled("cpu"):
-        x_MBD, factor_MKD = (x.to(torch.get_autocast_dtype("cpu")) for x in (x_MBD, factor_MKD))
+    x_MBD, factor_MKD = cast(x_MBD, factor_MKD)
     out_KBD: Any = _Weigh.apply(x_MBD, is_absent_MB, factor_MKD, absent_MKD, bias_KD)
     return out_KBD
 

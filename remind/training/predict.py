@@ -36,11 +36,13 @@ def predict_log_probabilities(model: nn.Module, encoded: Encoded, rows: np.ndarr
         return log_probabilities(_forward(model, encoded, part, device))
 
     was_training = model.training
-    model.eval()
+    if was_training:  # to say so to every module takes as long as to predict some patients
+        model.eval()
     try:
         return torch.cat(_side_by_side(predict, parts, device))
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def predict_in_parts(

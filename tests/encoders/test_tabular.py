@@ -1,5 +1,6 @@
 """Tabular tokens equal a plain padded sum, and a number's embedding bends only at its knots."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -145,3 +146,29 @@ def test_a_schema_without_numbers_or_without_categories_is_served():
         tokens = encoder(values, torch.ones(1, 4, dtype=torch.bool))
         torch.testing.assert_close(tokens.x_TD[0], encoder.table()[1])
         assert tokens.modality_T.tolist() == [0]
+
+
+def test_the_table_is_kept_while_the_weights_are_the_same():
+    """Predictions of one patient after another share it; whatever changes the weights ends that."""
+    encoder = make().eval()
+    state = {name: 2 * value for name, value in encoder.state_dict().items()}
+    size = len(pickle.dumps(encoder))
+    assert encoder.table() is not encoder.table()  # a gradient may follow
+
+    def kept() -> Tensor:
+        with torch.inference_mode():
+            assert encoder.table() is encoder.table()
+            return encoder.table()
+
+    kept()
+    assert len(pickle.dumps(encoder)) == size
+    for change in (
+        lambda: encoder.slope_N1r.mul_(2),
+        lambda: encoder.load_state_dict(state),
+        lambda: encoder.float(),
+        lambda: encoder.train().other_rows.data.mul_(2),
+    ):
+        with torch.no_grad():
+            change()
+        encoder.eval()
+        torch.testing.assert_close(kept(), encoder.table(), rtol=0, atol=0)

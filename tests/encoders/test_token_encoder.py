@@ -1,12 +1,15 @@
 """Tokens of all kinds: one per observed modality, sorted by patient and there by modality."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remind.cohort import Batch
-from remind.encoders import TabularEncoder, TokenEncoder, VectorEncoder
+from remind.cohort import Batch, VectorModality, VectorSchema
+from remind.encoders import TabularEncoder, TokenEncoder, VectorEncoder, vector
+from remind.encoders.plan import move
 from tests.encoders.make import (
     plain_tokens,
     random_batch,
@@ -82,3 +85,29 @@ def test_one_kind_alone_is_served():
     tokens = encoder(random_batch(present_BM, 0))
     assert tokens.owner_T.tolist() == [0, 0, 1]
     assert tokens.modality_T.tolist() == [1, 3, 3]
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch < 2.10 has no grouped GEMM")
+@pytest.mark.parametrize("cast_to", [torch.bfloat16, None])
+def test_vectors_of_one_length_are_one_grouped_gemm_in_mixed_precision(monkeypatch, cast_to):
+    """On a GPU (here a device without values) weights of float32 are mapped as autocast has it."""
+    found = []
+
+    def grouped_mm(x_VF: Tensor, weight_IFD: Tensor, *, offs: Tensor) -> Tensor:
+        found.append((x_VF.dtype, weight_IFD.dtype, len(offs)))
+        return x_VF.new_empty(len(x_VF), weight_IFD.shape[2])
+
+    monkeypatch.setattr(F, "grouped_mm", grouped_mm)
+    monkeypatch.setattr(vector, "operand_dtype", lambda x: cast_to)
+    items = [
+        VectorModality(name=name, index=m, mean=(0.0,) * 16, std=(1.0,) * 16)
+        for m, name in enumerate("ab")
+    ]
+    encoder = VectorEncoder(VectorSchema(modalities=tuple(items)), width=8, num_modalities=2)
+    plan = move(encoder.plan(torch.ones(3, 2, dtype=torch.bool)), torch.device("meta"))
+    values = {name: torch.empty(3, 16, device="meta") for name in "ab"}
+    present_BM = torch.ones(3, 2, dtype=torch.bool, device="meta")
+    tokens = encoder.to("meta")(values, present_BM, plan)
+    assert tokens.x_TD.shape == (6, 8)
+    assert tokens.x_TD.dtype == (cast_to or torch.float32)
+    assert found == [(cast_to, cast_to, 2)] * (cast_to is not None)

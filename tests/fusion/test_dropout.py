@@ -29,6 +29,21 @@ def test_it_drops_its_share_and_keeps_the_mean(share):
     torch.testing.assert_close(x.grad, out.detach())
 
 
+@pytest.mark.parametrize("share", [0.0, 1e-6, 2.0**-17])
+def test_a_share_of_less_than_a_value_in_2_17_drops_nothing(share):
+    """Not everything, as once, when the number that are kept did not fit 16 bits."""
+    x = torch.ones(100, 1000)
+    assert Dropout(share)(x) is x
+
+
+def test_nearly_all_may_be_dropped():
+    """At most all but one of 2^16, which keeps the mean."""
+    torch.manual_seed(0)
+    out = Dropout(1 - 1e-7)(torch.ones(2048, 2048))
+    assert out.unique().tolist() == [0, 2**16]
+    assert abs(out.mean() - 1) < 0.5
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (1,), (3, 5)])
 def test_any_shape_the_same_by_the_same_seed_and_nothing_when_it_predicts(shape):
     """Sizes that do not fill the last draw too."""
@@ -37,4 +52,3 @@ def test_any_shape_the_same_by_the_same_seed_and_nothing_when_it_predicts(shape)
     assert first.shape == x.shape
     assert torch.equal(first, second)
     assert dropout.eval()(x) is x
-    assert Dropout(0.0)(x) is x

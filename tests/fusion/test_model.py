@@ -18,6 +18,7 @@ from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
 from remind.errors import InputError
 from remind.fusion import FusionModel, GroupContext, Output
 from remind.fusion.config import FUSIONS, MIXTURES, ModelConfig
+from remind.fusion.heads import classify
 from remind.fusion.model import Model
 from remind.fusion.moe import SoftGroupMoE
 from remind.fusion.transformer import TransformerFusion
@@ -223,6 +224,39 @@ def test_the_ensemble_readout_is_its_formula():
     h_BKD = (x_BMD[:, :, None] * pool.factor_MKD).sum(1) + pool.bias_KD
     h_KBD = h_BKD.transpose(0, 1)
     assert_same(pool(tokens, context), h_KBD, [tokens.x_TD, *pool.parameters()])
+
+
+@pytest.mark.parametrize("num_patients", [1, 7, 8, 30])
+def test_a_member_has_its_own_factors_of_one_matrix_and_its_own_head(num_patients):
+    """((x r_k) W) s_k + b_k, of however many patients, and x H_k + c_k; values and gradients."""
+    fusion = make(SMALL).fusion
+    x_KBD = torch.randn(3, num_patients, 8, dtype=torch.float64, requires_grad=True)
+    linear = fusion.layers[0]
+    expected = [
+        (x * r) @ linear.weight_DD * s + b
+        for x, r, s, b in zip(x_KBD, linear.in_KD, linear.out_KD, linear.bias_KD, strict=True)
+    ]
+    assert_same(linear(x_KBD), torch.stack(expected), [x_KBD, *linear.parameters()])
+    head = (fusion.head_KDC, fusion.bias_KC)
+    expected = [x @ h + c for x, h, c in zip(x_KBD, *head, strict=True)]
+    logits_BKC = fusion.classify(x_KBD.transpose(0, 1))
+    assert_same(logits_BKC, torch.stack(expected, dim=1), [x_KBD, *head])
+
+
+def test_the_gradient_of_the_heads_has_a_gradient():
+    """Objectives that look at slopes of the logits train by it."""
+    fusion = make(SMALL).fusion
+    x_BKD = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(classify, (x_BKD, fusion.head_KDC, fusion.bias_KC))
+
+
+def test_without_a_gradient_there_is_no_penalty(config):
+    """Nobody reads it, so it is not computed; the logits are the same."""
+    model, batch = make(config), patients()
+    with torch.no_grad():
+        out = model(batch)
+    assert out.penalty == 0
+    torch.testing.assert_close(out.logits_BKC, model(batch).logits_BKC)
 
 
 def test_dropout_acts_in_training_only(config):

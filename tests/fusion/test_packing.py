@@ -46,6 +46,9 @@ def test_context_holds_each_combination_once(num_modalities, num_patients, seed)
     assert torch.equal(context.group_U[context.combo_B], group_B)
     rows = {(*row, g) for row, g in zip(present_BM.tolist(), group_B.tolist(), strict=True)}
     assert len(context.group_U) == len(rows)
+    assert context.seen_S.tolist() == sorted({*kind_B.tolist()} - {4, 5})
+    with_none_P = torch.cat([context.seen_S, torch.tensor([-1])])
+    assert torch.equal(with_none_P[context.place_U], context.group_U)
 
 
 def test_one_combination_under_two_group_ids_stays_two():

@@ -21,12 +21,14 @@ class Activation(NamedTuple):
         into: the same from h into a, which is overwritten; no gradient.
         backward_into: gradient of a, h; into a again and into the gradient of h.
         inputs: columns of h per column of a: 1, or 2 for gated units.
+        in_place: whether a may overwrite h, and is given for it, and kept, in ``backward_into``.
     """
 
     forward: Callable[[Tensor], Tensor]
     into: Callable[[Tensor, Tensor], object]
     backward_into: Callable[[Tensor, Tensor, Tensor, Tensor], object]
     inputs: int = 1
+    in_place: bool = False
 
 
 def _silu_backward(grad_NH: Tensor, h_NH: Tensor, a_NH: Tensor, dh_NH: Tensor) -> None:
@@ -42,8 +44,7 @@ def _gelu_backward(grad_NH: Tensor, h_NH: Tensor, a_NH: Tensor, dh_NH: Tensor) -
 
 
 def _relu_backward(grad_NH: Tensor, h_NH: Tensor, a_NH: Tensor, dh_NH: Tensor) -> None:
-    torch.clamp_min(h_NH, 0, out=a_NH)
-    aten.threshold_backward.grad_input(grad_NH, h_NH, 0, grad_input=dh_NH)
+    aten.threshold_backward.grad_input(grad_NH, a_NH, 0, grad_input=dh_NH)
 
 
 def _swiglu(h_NF: Tensor) -> Tensor:
@@ -68,6 +69,8 @@ def _swiglu_backward(grad_NH: Tensor, h_NF: Tensor, a_NH: Tensor, dh_NF: Tensor)
 ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation(F.silu, lambda h, a: aten.silu.out(h, out=a), _silu_backward),
     "gelu": Activation(F.gelu, lambda h, a: aten.gelu.out(h, out=a), _gelu_backward),
-    "relu": Activation(F.relu, lambda h, a: torch.clamp_min(h, 0, out=a), _relu_backward),
+    "relu": Activation(
+        F.relu, lambda h, a: torch.clamp_min(h, 0, out=a), _relu_backward, in_place=True
+    ),
     "swiglu": Activation(_swiglu, _swiglu_into, _swiglu_backward, inputs=2),
 }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from remind.autocast import cast
 from remind.fusion.moe.activations import ACTIVATIONS
 from remind.fusion.moe.grouped import Pairs, mix_experts
 
@@ -70,8 +71,8 @@ class Experts(nn.Module):
         combo_T, scale_UH = None, None
         if modulation is not None:
             scale_UH, combo_T = modulation
-            (scale_UH,) = _autocast(scale_UH)
-        x_TD, gates_TK, w1_EDF, w2_EHD = _autocast(x_TD, gates_TK, self.w1_EDF, self.w2_EHD)
+            (scale_UH,) = cast(scale_UH)
+        x_TD, gates_TK, w1_EDF, w2_EHD = cast(x_TD, gates_TK, self.w1_EDF, self.w2_EHD)
         pairs = Pairs.of(index_TK, gates_TK, len(w1_EDF), combo_T)
         return mix_experts(x_TD, w1_EDF, w2_EHD, scale_UH, pairs, self.activation)
 
@@ -80,11 +81,3 @@ class Experts(nn.Module):
         num_experts = len(self.w1_EDF)
         index_T1 = (torch.arange(len(x_TD), device=x_TD.device) % num_experts).unsqueeze(1)
         return self(x_TD, index_T1, torch.ones_like(index_T1, dtype=x_TD.dtype))
-
-
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Cast as autocast casts the operands of a matmul."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    return tuple(x.to(torch.get_autocast_dtype(device)) for x in tensors)

@@ -27,7 +27,8 @@ class Routed(NamedTuple):
 
     Attributes:
         x_TD: mixed tokens.
-        penalty: what training adds to the loss, a scalar, already weighted.
+        penalty: what training adds to the loss, a scalar, already weighted; 0 where no gradient
+            follows.
     """
 
     x_TD: Tensor
@@ -140,6 +141,8 @@ class GroupMoE(nn.Module):
         """Return the weighted terms that the configuration asks for."""
         config = self.config
         penalty = routing.probs_TE.new_zeros(())
+        if not torch.is_grad_enabled():  # nobody reads it
+            return penalty
         if config.balance:
             penalty = penalty + config.balance * imbalance(routing.probs_TE, routing.index_TK)
         if config.information:

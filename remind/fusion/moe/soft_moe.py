@@ -1,7 +1,7 @@
 """SoftGroupMoE: the paper's layer, a Soft-MoE whose routing matrix each group corrects.
 
-T tokens, D width, H hidden, E experts, G training groups, B patients; b patients of one bucket,
-n tokens of each.
+T tokens, D width, H hidden, E experts, G training groups, S of them in the batch, P = S + 1, B
+patients; b patients of one bucket, n tokens of each.
 """
 
 import math
@@ -16,7 +16,6 @@ from remind.errors import InputError
 from remind.fusion.checks import check_at_least, check_one_of
 from remind.fusion.context import GroupContext
 from remind.fusion.moe.activations import ACTIVATIONS
-from remind.fusion.moe.code import seen_rows
 from remind.fusion.moe.experts import Experts
 from remind.fusion.moe.gate import GATES, entropy_gate
 from remind.fusion.moe.group_moe import Routed
@@ -117,8 +116,11 @@ class SoftGroupMoE(nn.Module):
         shared_TE = x_TD @ (self.scale * F.normalize(self.shared_DE, dim=0))
         if not self.is_corrected:
             return Terms(shared_TE, None, shared_TE)
-        residual_UDE = self.scale * seen_rows(self.residual_GDE, context.group_U)
-        group_TE = linear_by_group(x_TD, residual_UDE, context.combo_of(packing.owner_T))
+        # One matrix per training group of the batch, and one of zeros for all who have none.
+        residual_SDE = self.scale * self.residual_GDE.index_select(0, context.seen_S)
+        residual_PDE = F.pad(residual_SDE, (0, 0, 0, 0, 0, 1))
+        place_B = context.place_U.index_select(0, context.combo_B)
+        group_TE = linear_by_group(x_TD, residual_PDE, place_B.index_select(0, packing.owner_T))
         alpha = entropy_gate(self.config.gate, shared_TE, group_TE)
         return Terms(shared_TE, group_TE, shared_TE + alpha * group_TE)
 
