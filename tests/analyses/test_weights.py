@@ -142,23 +142,6 @@ def test_what_does_not_apply_is_null_with_a_sentence(cohort: Cohort, tmp_path: P
     assert "has no experts to route" in result["absent"]["routing"]
 
 
-@pytest.mark.parametrize(
-    ("split", "absent"),
-    [("val", {"attributable", "conformal", "acquisition"}), ("train", {"attributable"})],
-)
-def test_no_part_is_judged_on_the_patients_that_it_was_fitted_on(
-    run: Run, cohort: Cohort, split: str, absent: set[str]
-) -> None:
-    options = Options(num_boot=20, split=split)
-    asked = ["long_tail", "calibration", "conformal", "attributable", "acquisition"]
-    result = diagnose(run, cohort, parts=asked, options=options)
-    assert set(result["absent"]) == absent
-    for part in asked:
-        assert (result[part] is None) == (part in absent)
-    said = f'is fitted on patients of the split "{split}", so it cannot be judged on them'
-    assert all(said in why for why in result["absent"].values())
-
-
 def test_unknown_parts_and_splits_are_refused(run: Run, cohort: Cohort) -> None:
     with pytest.raises(InputError, match=r'no part "gradient".*did you mean "gradients"'):
         diagnose(run, cohort, parts=["gradient"])
