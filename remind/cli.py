@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from remind.allocation import keep_pages
-from remind.errors import InputError
+from remind.errors import INTERRUPTED, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Group-robust learning on cohorts whose patients lack modalities.",
 )
-
-INTERRUPTED = 130  # that typer makes of Ctrl-C
 
 COHORT_HELP = "a cohort.toml, its folder, or a built-in cohort (support2, synthetic)"
 CohortArgument = Annotated[str, typer.Argument(help=COHORT_HELP)]

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+INTERRUPTED = 130
+"""Exit status of a process that was interrupted, as the shell has it, and typer on Ctrl-C."""
+
 
 class InputError(ValueError):
     """The user's input is wrong: one sentence that says what, where and what to do.

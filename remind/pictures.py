@@ -13,7 +13,7 @@ from remind.cohort import BAND_NAMES, Bands, Cohort, Groups
 from remind.cohort.extras import require
 from remind.errors import InputError
 from remind.evaluation.colors import BY_BAND
-from remind.evaluation.predictions import write_whole
+from remind.evaluation.predictions import check_place, write_whole
 from remind.upset import Look, draw_counts, draw_dots, draw_shares
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
@@ -45,8 +45,7 @@ def upset_plot(cohort: Cohort, path: str | Path, bands: Bands | None = None) -> 
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} must end in {', '.join(SUFFIXES)} to be a picture")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path.parent} is no folder: make it, or write elsewhere")
+    check_place(path, "the picture")
     present_NM = cohort.present_NM[cohort.rows("train")]
     groups = Groups.fit(present_NM, cohort.spec.modality_names, bands)
     content = _drawn(groups, present_NM, cohort.spec.cohort.name, path.suffix.lower())

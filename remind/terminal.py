@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from remind.evaluation.table import FIGURES, ROWS, UNDEFINED
+from remind.evaluation.table import FIGURES, ROWS, figure_text, interval_text
 from remind.training import Run
 
 RANGE = ("min", "median", "max")
@@ -69,18 +69,15 @@ def _served(result: dict[str, Any]) -> Table:
         table.add_column(title, justify="center", min_width=9)
     for row in ROWS:
         block = result[row]
-        cells = [_figure_over_interval(block[m], (block["ci"] or {}).get(m)) for m in SERVED]
+        cells = [_figure_over_interval(block, name) for name in SERVED]
         table.add_row(row, str(block["n"]), *cells)
     return table
 
 
-def _figure_over_interval(value: float | None, bounds: list[float] | None) -> Text:
-    """Three decimals, no zero in front: ``.864`` over ``.816–.911``."""
-    numbers = [
-        UNDEFINED if n is None else f"{n:.3f}".removeprefix("0") for n in [value, *(bounds or [])]
-    ]
-    text = Text(numbers[0])
-    return text.append("\n" + UNDEFINED.join(numbers[1:]), style="dim") if bounds else text
+def _figure_over_interval(block: dict[str, Any], name: str) -> Text:
+    """``.864`` over ``.816–.911``."""
+    text, interval = Text(figure_text(block[name])), interval_text(block, name)
+    return text.append(f"\n{interval}", style="dim") if interval else text
 
 
 def description(facts: dict[str, Any]) -> RenderableType:

@@ -91,6 +91,16 @@ class CohortSpec:
         }
         return {role: column for role, column in roles.items() if column is not None}
 
+    @property
+    def long_tables(self) -> dict[str, list[str]]:
+        """Path or glob of each long table -> the modalities that are in it."""
+        tables: dict[str, list[str]] = {}
+        for name, modality in self.modalities.items():
+            table = getattr(modality, "table", None)
+            if table is not None:
+                tables.setdefault(table, []).append(name)
+        return tables
+
     def to_dict(self) -> dict[str, Any]:
         """JSON; `spec_from_dict` reads it back."""
         return {

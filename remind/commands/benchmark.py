@@ -14,6 +14,7 @@ from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, ru
 from remind.benchmark.splits import parse_edges
 from remind.errors import InputError
 from remind.evaluation import METRICS
+from remind.evaluation.predictions import check_place
 from remind.methods import METHODS
 from remind.objectives import OBJECTIVES
 from remind.training.files import write_text
@@ -126,10 +127,7 @@ def write_results(
     Raises:
         InputError: a folder is no benchmark, or the subject has not all folds of a seed in it.
     """
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder: name a file for the document")
+    check_place(out, "the document")
     names = _metrics(metrics, num_boot)
     result = pooled.pool(folders, subject=subject, metrics=names, num_boot=num_boot)
     words = ["results", *map(str, folders)]

@@ -19,7 +19,7 @@ from remind.cohort.checks import unread_columns
 from remind.cohort.outside import outside
 from remind.cohort.tables import column_names, find_files, matching
 from remind.errors import InputError
-from remind.evaluation.predictions import write_whole
+from remind.evaluation.predictions import check_place, write_whole
 from remind.run_files import OF_A_RUN
 from remind.training import Run
 
@@ -136,10 +136,7 @@ def _check_output(run: Run, files: list[Path], out: Path) -> None:
     """
     if not out.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
         raise InputError(f"{out}: predictions are written as .csv, .csv.gz or .parquet: rename it")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"{out.parent} is no folder: make it, or write elsewhere")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder: name a file for the predictions")
+    check_place(out, "the predictions")
     is_in_run = run.folder is not None and out.parent.resolve() == run.folder.path.resolve()
     if is_in_run and any(fnmatch(out.name, pattern) for pattern in OF_A_RUN):
         raise InputError(f"{out} is a file of the run: write the predictions elsewhere")
@@ -160,8 +157,7 @@ def _root(run: Run) -> Path:
 
 def _tables(spec: CohortSpec, folder: Path) -> list[Path]:
     """The tables of their own that modalities have in a folder."""
-    patterns = [getattr(modality, "table", None) for modality in spec.modalities.values()]
-    return [file for pattern in patterns if pattern for file in matching(pattern, folder)]
+    return [file for pattern in spec.long_tables for file in matching(pattern, folder)]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -153,6 +153,22 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return check_predictions(frame)
 
 
+def check_place(path: Path, what: str) -> None:
+    """Before the work is done: a file can be written there.
+
+    Args:
+        path: of the file.
+        what: it is to hold, as in "the predictions".
+
+    Raises:
+        InputError: its folder is not there, or it is a folder itself.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path.parent} is no folder: make it, or write elsewhere")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file for {what}")
+
+
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file next to `path`, then rename it to `path`.
 

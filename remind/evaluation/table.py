@@ -80,23 +80,25 @@ def _n(evaluations: Evaluations, row: str) -> int:
 
 
 def _terminal_cells(block: Mapping[str, Any]) -> list[str]:
-    interval = _interval(block, "auroc")
-    auroc = _figure(block["auroc"]) + (f"\n[dim]{interval}[/dim]" if interval else "")
-    return [auroc, *(_figure(block[name]) for name in FIGURES)]
+    interval = interval_text(block, "auroc")
+    auroc = figure_text(block["auroc"]) + (f"\n[dim]{interval}[/dim]" if interval else "")
+    return [auroc, *(figure_text(block[name]) for name in FIGURES)]
 
 
 def _document_cells(block: Mapping[str, Any]) -> list[str]:
-    intervals = {name: _interval(block, name) for name in ("auroc", *FIGURES)}
+    intervals = {name: interval_text(block, name) for name in ("auroc", *FIGURES)}
     return [
-        _figure(block[name]) + (f" ({interval})" if interval else "")
+        figure_text(block[name]) + (f" ({interval})" if interval else "")
         for name, interval in intervals.items()
     ]
 
 
-def _interval(block: Mapping[str, Any], name: str) -> str:
+def interval_text(block: Mapping[str, Any], name: str) -> str:
+    """Return the interval of a metric of a block, ``.816–.911``; empty if it has none."""
     bounds = (block["ci"] or {}).get(name)
-    return UNDEFINED.join(_figure(bound) for bound in bounds) if bounds else ""
+    return UNDEFINED.join(figure_text(bound) for bound in bounds) if bounds else ""
 
 
-def _figure(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """Return three decimals, no zero in front: ``.864``."""
     return UNDEFINED if value is None else f"{value:.3f}".removeprefix("0")

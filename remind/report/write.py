@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from remind.errors import InputError
-from remind.evaluation.predictions import write_whole
+from remind.evaluation.predictions import check_place, write_whole
 from remind.report.blocks import Section
 from remind.report.page import page
 from remind.report.runs import ReportedRun, read_runs
@@ -45,8 +45,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
     path = found[0].path / REPORT if out is None else Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{path} must end in .html: a report is a page")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path.parent} is no folder: make it, or write elsewhere")
+    check_place(path, "the page")
     text = page(found, sections_of(found), tiles(found[0]))
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path

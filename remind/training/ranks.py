@@ -23,14 +23,11 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import Tensor
 from torch import distributed as dist
 
-from remind.errors import InputError
+from remind.errors import INTERRUPTED, InputError
 from remind.world import num_ranks
 
 FAILURE = "REMIND_FAILURE"
 """Environment variable: where a rank writes the sentence of an InputError for who started it."""
-
-INTERRUPTED = 130
-"""Exit status of a process that was interrupted, as the shell has it."""
 
 SETTLE_SECONDS = 1.0
 """Longest wait at the end for the threads of gloo."""

@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 
 from remind.cohort.kinds.knots import interpolate, knots_of
+from remind.cohort.kinds.moments import usable_std
 from remind.cohort.kinds.ragged import Ragged
 
-SMALLEST_STD = 1e-6  # less is the rounding of numbers that are all the same
 UNIT_VARIANCE = 3**0.5  # half the width of a uniform distribution of variance 1
 
 
@@ -76,5 +76,4 @@ class CountScale:
         log = np.log1p(counts_N[counts_N > 0])
         if len(log) == 0:
             return cls(mean=0.0, std=1.0)
-        std = float(log.std())
-        return cls(mean=float(log.mean()), std=std if std > SMALLEST_STD else 1.0)
+        return cls(mean=float(log.mean()), std=float(usable_std(log.std())))

@@ -23,6 +23,7 @@ from remind.cohort.kinds.files import (
     mean_of_items,
     read_chunks,
 )
+from remind.cohort.kinds.moments import moments_of_sums
 from remind.errors import InputError, did_you_mean
 
 NETWORKS = (
@@ -34,7 +35,6 @@ WHITE = 65535  # of a record, uint16
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # ITU-R BT.601
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99)
 NUM_CELLS = {2: 8, 3: 4}  # spatial axes -> cells along each, of the plain columns
-SMALLEST_STD = 1e-6
 
 
 class PixelSpec(FileSpec):
@@ -219,10 +219,7 @@ def _moments(
         count += x_CS.shape[1]
         sum_C += x_CS.sum(axis=1)
         square_C += (x_CS**2).sum(axis=1)
-    mean_C = sum_C / max(count, 1)
-    std_C = np.sqrt(np.maximum(square_C / max(count, 1) - mean_C**2, 0.0))
-    std_C = np.where(std_C > SMALLEST_STD, std_C, 1.0)
-    return tuple(mean_C.tolist()), tuple(std_C.tolist())
+    return moments_of_sums(sum_C, square_C, count)
 
 
 def _weights_file(name: str, spec: PixelSpec, folder: Path) -> str | None:

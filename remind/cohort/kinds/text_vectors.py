@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from remind.cohort.kinds.moments import moments_of_sums
 from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.text_model import Chunks, LanguageModel, check_unchanged, chunk_notes
 from remind.cohort.kinds.text_notes import Notes
@@ -67,9 +68,7 @@ def fit_moments(model: LanguageModel, notes: Notes) -> tuple[tuple[float, ...], 
         x_Vd = store.read(place_V[first : first + READ_TOGETHER]).astype(np.float64)
         sum_d += x_Vd.sum(axis=0)
         square_d += (x_Vd**2).sum(axis=0)
-    mean_d = sum_d / max(1, len(place_V))
-    std_d = np.sqrt(np.maximum(square_d / max(1, len(place_V)) - mean_d**2, 0))
-    return tuple(mean_d.tolist()), tuple(np.where(std_d > 1e-6, std_d, 1.0).tolist())
+    return moments_of_sums(sum_d, square_d, len(place_V))
 
 
 def encode_vectors(

@@ -12,7 +12,7 @@ from remind.cohort.kinds.vector import VectorSpec
 from remind.cohort.tables import Table, find_files, read_columns
 from remind.errors import InputError
 from remind.sources.manifest import MANIFEST, Manifest, sha256_of
-from remind.sources.masking.layout import long_tables, places, read_content, write_content
+from remind.sources.masking.layout import places, read_content, write_content
 from remind.sources.masking.tables import rewrite, with_whole_paths
 
 OPTIONS = ("root",)
@@ -43,7 +43,7 @@ def write(folder: Path, *, root: Path) -> Manifest:
     content["cohort"]["table"] = _copy(
         spec, spec.cohort.table, folder, "patients", _path_columns(spec), manifest
     )
-    for table, owners in long_tables(spec).items():
+    for table, owners in spec.long_tables.items():
         columns = [
             modality.path
             for modality in (spec.modalities[owner] for owner in owners)

@@ -15,7 +15,6 @@ from remind.sources.masking.draw import draw_combinations, draw_each, zipf_combi
 from remind.sources.masking.keep import keep_modalities
 from remind.sources.masking.layout import (
     id_column,
-    long_tables,
     places,
     read_content,
     table_files,
@@ -186,7 +185,7 @@ def _take_out(
             rewrite(file, target, edit)
         is_renamed |= pattern != spec.cohort.table
         content["cohort"]["table"] = pattern
-    for table, owners in long_tables(spec).items():
+    for table, owners in spec.long_tables.items():
         own = {owner: gone_N | hidden_NM[:, names.index(owner)] for owner in owners}
         is_shared = any((gone != own[owners[0]]).any() for gone in own.values())
         for owner, lost_N in own.items():

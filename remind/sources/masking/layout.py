@@ -14,19 +14,9 @@ from remind.cohort.schema import FILE_NAME
 from remind.cohort.tables import find_files, suffix_of
 
 
-def long_tables(spec: CohortSpec) -> dict[str, list[str]]:
-    """Path or glob of each long table -> the modalities that are in it."""
-    tables: dict[str, list[str]] = {}
-    for name, modality in spec.modalities.items():
-        table = getattr(modality, "table", None)
-        if table is not None:
-            tables.setdefault(table, []).append(name)
-    return tables
-
-
 def table_files(spec: CohortSpec) -> set[Path]:
     """All tables of a cohort."""
-    patterns = [spec.cohort.table, *long_tables(spec)]
+    patterns = [spec.cohort.table, *spec.long_tables]
     return {file for pattern in patterns for file in find_files(pattern, spec.root)}
 
 
