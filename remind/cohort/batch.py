@@ -2,8 +2,7 @@
 
 # B patients of a batch, M modalities
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from remind.cohort.encoding import Encoded
 from remind.cohort.groups import Groups
 from remind.cohort.summary import CODERS
+from remind.transfer import map_tensors, to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,25 +40,17 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        return replace(
-            self,
-            values=_map(move, self.values),
-            present_BM=move(self.present_BM),
-            label_B=move(self.label_B),
-            group_B=move(self.group_B),
-            host=self.host or self,
-        )
+        host = self if self.host is None else self.host
+        return replace(self._moved(device), host=host)
 
     def on_host(self) -> "Batch":
-        """A batch whose presence and groups are on the host, without waiting where it is known."""
-        if self.host is not None:
-            return self.host
-        present_BM, group_B = self.present_BM.cpu(), self.group_B.cpu()
-        return replace(self, present_BM=present_BM, group_B=group_B)
+        """The same batch on the host, without waiting for the device where it is known."""
+        return self._moved("cpu") if self.host is None else self.host
+
+    def _moved(self, device: torch.device | str) -> "Batch":
+        tensors = (self.values, self.present_BM, self.label_B, self.group_B)
+        values, present_BM, label_B, group_B = to_device(tensors, device)
+        return replace(self, values=values, present_BM=present_BM, label_B=label_B, group_B=group_B)
 
     def with_present(self, present_BM: Tensor) -> "Batch":
         """The same patients observed in fewer modalities; their groups follow."""
@@ -69,28 +61,17 @@ class Batch:
             group_B = torch.from_numpy(self.groups.ids(present_BM.cpu().numpy())).to(
                 self.group_B.device
             )
-        return replace(self, present_BM=present_BM, group_B=group_B, host=None)
+        host = None if self.host is None else self.host.with_present(present_BM.cpu())
+        return replace(self, present_BM=present_BM, group_B=group_B, host=host)
 
 
 def make_batch(encoded: Encoded, rows: np.ndarray) -> Batch:
     """The batch of some rows of an encoded cohort."""
     values = {kind: CODERS[kind].batch(data, rows) for kind, data in encoded.values.items()}
     return Batch(
-        values=_map(torch.from_numpy, values),
+        values=map_tensors(torch.from_numpy, values),
         present_BM=torch.from_numpy(encoded.present_NM[rows]),
         label_B=torch.from_numpy(encoded.label_N[rows]),
         group_B=torch.from_numpy(encoded.group_N[rows]),
         groups=encoded.groups,
     )
-
-
-def _map(function: Callable[[Any], Tensor], values: Any) -> Any:
-    """Apply a function to every array or tensor inside dicts and dataclasses."""
-    if isinstance(values, Mapping):
-        return {key: _map(function, value) for key, value in values.items()}
-    if is_dataclass(values) and not isinstance(values, type):
-        return replace(
-            values,
-            **{item.name: _map(function, getattr(values, item.name)) for item in fields(values)},
-        )
-    return function(values)

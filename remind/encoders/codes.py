@@ -5,6 +5,7 @@ code, M modalities, B patients of a batch, S patients with the modality.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from remind.cohort.kinds.codes import CodesBatch
 from remind.cohort.kinds.codes_vocabulary import CodesModality
-from remind.encoders.events import EVENT_WIDTH, EventPool, seen_events
+from remind.encoders.events import EVENT_WIDTH, EventPool
+from remind.encoders.items import ItemPlan
 from remind.encoders.modalities import ModalityEncoders
+from remind.encoders.plan import PlannedEncoder, places_of_parts
 from remind.encoders.tokens import Tokens
 
 START = 0.005  # standard deviation of the table of codes before training
@@ -31,7 +34,24 @@ class CodesEncoder(ModalityEncoders):
         return BagEncoder(item, width=width, num_modalities=num_modalities)
 
 
-class BagEncoder(nn.Module):
+class BagPlan(NamedTuple):
+    """Where the tokens of codes come from; int64.
+
+    Attributes:
+        owner_T, modality_T: of each token.
+        codes: which are read.
+        part_W: the parts of those, code by code.
+        start_V: the first of every code.
+    """
+
+    owner_T: Tensor
+    modality_T: Tensor
+    codes: ItemPlan
+    part_W: Tensor
+    start_V: Tensor
+
+
+class BagEncoder(PlannedEncoder):
     """Q tokens of one modality: its codes, and when they were given, as a set.
 
         e_v = sum over parts k of v of sqrt(min(1, mean_k / COMMON)) table_k
@@ -53,7 +73,7 @@ class BagEncoder(nn.Module):
 
     def __init__(self, item: CodesModality, *, width: int, num_modalities: int) -> None:
         super().__init__()
-        self.modality, self.num_tokens = item.index, item.num_tokens
+        self.num_tokens = item.num_tokens
         mean_K = torch.tensor(item.mean_K, dtype=torch.float32)
         share_K1 = (mean_K / COMMON).clamp(max=1).sqrt().unsqueeze(1)
         self.register_buffer("mean_K", mean_K, persistent=False)
@@ -71,19 +91,21 @@ class BagEncoder(nn.Module):
             num_tokens=item.num_tokens,
         )
 
-    def forward(self, values: CodesBatch, present_BM: Tensor) -> Tokens:
+    def plan(self, values: CodesBatch, present_BM: Tensor) -> BagPlan:
+        """Find the codes that are read, and their parts."""
+        codes = self.pool.plan(values.owner_V, present_BM)
+        part_W, start_V = places_of_parts(values.num_V, codes.item_V)
+        return BagPlan(codes.owner_T, codes.modality_T, codes, part_W, start_V)
+
+    def encode(self, values: CodesBatch, plan: BagPlan) -> Tokens:
         """Encode the codes of a batch."""
-        seen = seen_events(values.owner_V, self.modality, present_BM)
-        num_V, owner_V = values.num_V[seen], values.owner_V[seen]
-        code_W = torch.arange(len(values.num_V), device=seen.device).repeat_interleave(values.num_V)
-        is_seen_W = present_BM[values.owner_V[code_W], self.modality]
         table_Kd = self.share_K1 * self.table_Kd
-        x_Vd = F.embedding_bag(
-            values.row_W[is_seen_W].long(), table_Kd, num_V.cumsum(0) - num_V, mode="sum"
-        )
-        tokens = self.pool(x_Vd, values.place_V2[seen], owner_V, present_BM)
-        first_T = torch.arange(len(tokens.x_TD), device=seen.device) % self.num_tokens == 0
-        sum_Bd = x_Vd.new_zeros(len(present_BM), EVENT_WIDTH).index_add(0, owner_V, x_Vd)
-        bag_Sd = sum_Bd[tokens.owner_T[first_T]] - self.mean_K @ table_Kd
-        x_TD = tokens.x_TD.index_add(0, first_T.nonzero().squeeze(1), bag_Sd @ self.project_dD)
-        return tokens._replace(x_TD=x_TD)
+        row_W = values.row_W.index_select(0, plan.part_W).long()
+        x_Vd = F.embedding_bag(row_W, table_Kd, plan.start_V, mode="sum")
+        place_V2 = values.place_V2.index_select(0, plan.codes.item_V)
+        tokens = self.pool(x_Vd, place_V2, plan.codes)
+        sum_Sd = x_Vd.new_zeros(len(plan.codes.num_S), EVENT_WIDTH)
+        sum_Sd = sum_Sd.index_add(0, plan.codes.pair_V, x_Vd)
+        bag_SD = (sum_Sd - self.mean_K @ table_Kd) @ self.project_dD
+        first_S = torch.arange(len(bag_SD), device=bag_SD.device) * self.num_tokens
+        return tokens._replace(x_TD=tokens.x_TD.index_add(0, first_S, bag_SD))

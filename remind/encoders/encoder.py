@@ -3,27 +3,29 @@
 T tokens, D width, M modalities, B patients of a batch.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from remind.cohort import Batch, TabularSchema
 from remind.cohort.summary import SUMMARY
 from remind.encoders.codes import CodesEncoder
 from remind.encoders.image import PixelEncoder
-from remind.encoders.plan import Plan
+from remind.encoders.plan import Plan, PlannedEncoder
 from remind.encoders.series import SeriesEncoder
 from remind.encoders.signal import SignalEncoder
 from remind.encoders.summary import SummaryEncoder
 from remind.encoders.tabular import TabularEncoder
 from remind.encoders.text import TextEncoder
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.tokens import Tokens
 from remind.encoders.vector import VectorEncoder
+from remind.transfer import to_device
 
-ENCODERS: dict[str, type[nn.Module]] = {
+ENCODERS: dict[str, Callable[..., PlannedEncoder]] = {
     "tabular": TabularEncoder,
     "vector": VectorEncoder,
     "series": SeriesEncoder,
@@ -34,8 +36,6 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "signal": SignalEncoder,
     SUMMARY: SummaryEncoder,
 }
-
-PLANNED = (TabularEncoder, VectorEncoder)  # whose tokens follow from presence alone
 
 
 def trained(schemas: dict[str, Any], seen_M: np.ndarray) -> dict[str, Any]:
@@ -86,36 +86,29 @@ class TokenEncoder(nn.Module):
         )
         self.modality_MD = nn.Parameter(torch.zeros(num_modalities, width))
 
-    def plan(self, present_BM: Tensor) -> Plan:
-        """Find where the tokens of a batch come from.
-
-        Args:
-            present_BM: on the host.
-        """
-        kinds = {
-            name: encoder.plan(present_BM)
-            for name, encoder in self.kinds.items()
-            if isinstance(encoder, PLANNED)
-        }
-        return Plan.of(kinds, is_whole=len(kinds) == len(self.kinds))
+    def plan(self, batch: Batch) -> Plan:
+        """Find where the tokens of a batch on the host come from."""
+        return Plan.of(
+            {
+                name: encoder.plan(batch.values[name], batch.present_BM)
+                for name, encoder in self._named()
+            }
+        )
 
     def forward(self, batch: Batch, plan: Plan | None = None) -> Tokens:
         """Encode a batch: packed tokens, patient by patient; as planned if there is a plan."""
         if plan is None:
-            plan = self.plan(batch.on_host().present_BM).to(batch.present_BM.device)
-        parts = [
-            encoder(batch.values[name], batch.present_BM, plan.kinds[name])
-            if name in plan.kinds
-            else encoder(batch.values[name], batch.present_BM)
-            for name, encoder in self.kinds.items()
-        ]
-        tokens = _join(parts, plan)
+            plan = to_device(self.plan(batch.on_host()), batch.present_BM.device)
+        tokens = plan.join(
+            [
+                encoder(batch.values[name], batch.present_BM, plan.parts[name])
+                for name, encoder in self._named()
+            ]
+        )
         modality_TD = self.modality_MD.index_select(0, tokens.modality_T)
         return tokens._replace(x_TD=tokens.x_TD + modality_TD)
 
-
-def _join(parts: list[Tokens], plan: Plan) -> Tokens:
-    if plan.order_T is None or plan.owner_T is None or plan.modality_T is None:
-        return merge(parts)
-    x_TD = torch.cat([part.x_TD for part in parts]).index_select(0, plan.order_T)
-    return Tokens(x_TD, plan.owner_T, plan.modality_T)
+    def _named(self) -> Iterator[tuple[str, PlannedEncoder]]:
+        for name, encoder in self.kinds.items():
+            assert isinstance(encoder, PlannedEncoder)
+            yield name, encoder

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from remind.cohort.kinds.event_scales import CountScale
-from remind.encoders.items import ItemPool
+from remind.encoders.items import ItemPlan, ItemPool
 from remind.encoders.tokens import Tokens
 
 EVENT_WIDTH = 48
@@ -56,39 +56,36 @@ class EventPool(nn.Module):
             item_width=EVENT_WIDTH,
             width=width,
             num_modalities=num_modalities,
-            num_tokens=HEADS * num_tokens,
+            num_tokens=num_tokens,
+            heads=HEADS,
         )
         self.pool.project_QdD.data *= POOL_GAIN
         self.count_QD = nn.Parameter(torch.randn(num_tokens, width) * 0.1)
 
-    def forward(
-        self, x_Vd: Tensor, place_V2: Tensor, owner_V: Tensor, present_BM: Tensor
-    ) -> Tokens:
-        """Pool events of patients for whom the modality is present.
+    def plan(self, owner_V: Tensor, present_BM: Tensor) -> ItemPlan:
+        """Find the events of patients for whom the modality is present.
+
+        Args:
+            owner_V: patient of each event, int64, on the host.
+            present_BM: bool, on the host.
+        """
+        return self.pool.plan(owner_V, torch.full_like(owner_V, self.modality), present_BM)
+
+    def forward(self, x_Vd: Tensor, place_V2: Tensor, plan: ItemPlan) -> Tokens:
+        """Pool the events that are read, in the order of the plan.
 
         Args:
             x_Vd: what happened.
             place_V2: when, if events are timed.
-            owner_V: patient of each event, int64.
-            present_BM: bool.
+            plan: of the batch.
         """
         if self.time is not None:
             x_Vd = x_Vd + self.time(place_V2)
-        x_Vd = x_Vd + self.mix(x_Vd)
-        modality_V = torch.full_like(owner_V, self.modality)
-        tokens = self.pool(x_Vd, owner_V, modality_V, present_BM)
-        x_SQD = tokens.x_TD.unflatten(0, (-1, self.num_tokens, HEADS)).sum(2)
-        num_B = torch.bincount(owner_V, minlength=len(present_BM))
-        owner_S = tokens.owner_T[:: self.num_tokens * HEADS]
-        count_S = (num_B[owner_S].to(x_SQD.dtype).log1p() - self.count.mean) / self.count.std
+        tokens = self.pool(x_Vd + self.mix(x_Vd), plan)
+        x_SQD = tokens.x_TD.unflatten(0, (-1, self.num_tokens))
+        count_S = (plan.num_S.to(x_SQD.dtype).log1p() - self.count.mean) / self.count.std
         x_SQD = x_SQD + count_S[:, None, None] * self.count_QD
-        owner_T = owner_S.repeat_interleave(self.num_tokens)
-        return Tokens(x_SQD.flatten(0, 1), owner_T, torch.full_like(owner_T, self.modality))
-
-
-def seen_events(owner_V: Tensor, modality: int, present_BM: Tensor) -> Tensor:
-    """Places of the events of patients for whom the modality is present, int64."""
-    return present_BM[owner_V, modality].nonzero().squeeze(1)
+        return tokens._replace(x_TD=x_SQD.flatten(0, 1))
 
 
 def _two_layers(num_inputs: int, hidden: int) -> nn.Sequential:

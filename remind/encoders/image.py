@@ -15,8 +15,6 @@ from remind.encoders.augment import augment
 from remind.encoders.convolution import ResidualNet
 from remind.encoders.files import FileModalityEncoder
 from remind.encoders.modalities import ModalityEncoders
-from remind.encoders.places import PlacePool
-from remind.encoders.tokens import Tokens
 
 SMALL_WIDTHS = {2: (16, 32, 64, 96), 3: (8, 16, 32, 64)}  # by number of spatial axes
 KERNEL = 3
@@ -33,19 +31,18 @@ class PixelModalityEncoder(FileModalityEncoder):
     """
 
     def __init__(self, item: PixelModality, *, width: int, num_modalities: int) -> None:
-        super().__init__(item, width=width, num_modalities=num_modalities)
+        network, item_width = _network(item)
+        super().__init__(
+            item, network, item_width=item_width, width=width, num_modalities=num_modalities
+        )
         self.is_augmented = item.augment and item.train
         self.flips = item.flips
-        self.network, item_width = _network(item)
-        self.pool = PlacePool(
-            item, item_width=item_width, width=width, num_modalities=num_modalities
-        )
 
-    def encode(self, x_V: Tensor, owner_V: Tensor, present_BM: Tensor) -> Tokens:
-        """Encode the images of observed patients."""
+    def look(self, x_V: Tensor) -> Tensor:
+        """What is at the places (V, P, d) of images."""
         if self.training and self.is_augmented and len(x_V):
             x_V = augment(x_V, flips=self.flips)
-        return self.pool(self.network(x_V), owner_V, present_BM)
+        return self.network(x_V)
 
 
 class PixelEncoder(ModalityEncoders):

@@ -3,14 +3,16 @@
 D width, B patients, M modalities.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from remind.encoders.tokens import Tokens, merge
+from remind.encoders.plan import Plan, PlannedEncoder
+from remind.encoders.tokens import Tokens
 
 
-class ModalityEncoders(nn.Module):
+class ModalityEncoders(PlannedEncoder):
     """A few tokens per patient and observed modality of a kind.
 
     Args:
@@ -28,15 +30,21 @@ class ModalityEncoders(nn.Module):
             for item in schema.modalities
         )
 
-    def make_part(self, item: Any, *, width: int, num_modalities: int, rank: int) -> nn.Module:
-        """Make the encoder of one modality: (its values, present_BM) to tokens."""
+    def make_part(self, item: Any, *, width: int, num_modalities: int, rank: int) -> PlannedEncoder:
+        """Make the encoder of one modality."""
         raise NotImplementedError
 
-    def forward(self, values: dict[str, Any], present_BM: Tensor) -> Tokens:
-        """Encode the observed modalities of a batch."""
-        return merge(
-            [
-                part(values[name], present_BM)
-                for name, part in zip(self.names, self.parts, strict=True)
-            ]
+    def plan(self, values: dict[str, Any], present_BM: Tensor) -> Plan:
+        """Join the plans of the modalities."""
+        return Plan.of({name: part.plan(values[name], present_BM) for name, part in self._named()})
+
+    def encode(self, values: dict[str, Any], plan: Plan) -> Tokens:
+        """Encode modality by modality."""
+        return plan.join(
+            [part.encode(values[name], plan.parts[name]) for name, part in self._named()]
         )
+
+    def _named(self) -> Iterator[tuple[str, PlannedEncoder]]:
+        for name, part in zip(self.names, self.parts, strict=True):
+            assert isinstance(part, PlannedEncoder)
+            yield name, part

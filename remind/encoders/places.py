@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from remind.cohort.kinds.files import FileModality
-from remind.encoders.items import ItemPool
+from remind.encoders.items import ItemPlan, ItemPool
 from remind.encoders.tokens import Tokens
 
 GAIN = 2.0  # brings tokens, means over many places, to the scale of those of a vector
@@ -38,8 +38,10 @@ class PlacePool(nn.Module):
         )
         self.pool.project_QdD.data *= GAIN
 
-    def forward(self, x_VPd: Tensor, owner_V: Tensor, present_BM: Tensor) -> Tokens:
-        """Pool the places of each patient."""
-        owner_I = owner_V.repeat_interleave(x_VPd.shape[1])
-        modality_I = torch.full_like(owner_I, self.index)
-        return self.pool(x_VPd.flatten(0, 1), owner_I, modality_I, present_BM)
+    def plan(self, owner_V: Tensor, present_BM: Tensor) -> ItemPlan:
+        """Find the images or signals that are looked at; ``owner_V`` says whose, on the host."""
+        return self.pool.plan(owner_V, torch.full_like(owner_V, self.index), present_BM)
+
+    def forward(self, x_VPd: Tensor, plan: ItemPlan) -> Tokens:
+        """Pool the places of each patient's, in the order of the plan."""
+        return self.pool(x_VPd.flatten(0, 1), plan.repeat(x_VPd.shape[1]))

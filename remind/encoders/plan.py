@@ -6,66 +6,96 @@ all work before it; asked on the host, where batches are made, it is not.
 T tokens, B patients, M modalities.
 """
 
-from dataclasses import dataclass, fields
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from remind.encoders.tokens import Tokens, patient_order
+from remind.transfer import to_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Where the tokens of a batch come from.
+    """Where the tokens of several encoders come from.
 
     Attributes:
-        kinds: kind name -> the plan of its encoder, a NamedTuple of tensors and numbers.
-        order_T: tokens of all kinds one after the other, in the order of patients and modalities;
-            None where a kind has no plan, or all tokens are of one kind and in order.
-        owner_T, modality_T: of each token, in that order; None where a kind has no plan.
+        parts: name of an encoder -> its plan, a tuple or a dataclass.
+        order_T: their tokens one after the other, in the order of patients and modalities; None of
+            one encoder alone.
+        owner_T, modality_T: of each token, in that order, int64.
     """
 
-    kinds: dict[str, Any]
+    parts: dict[str, Any]
     order_T: Tensor | None
-    owner_T: Tensor | None
-    modality_T: Tensor | None
+    owner_T: Tensor
+    modality_T: Tensor
 
     @classmethod
-    def of(cls, kinds: dict[str, Any], *, is_whole: bool) -> Self:
-        """Join the plans of kinds; ``is_whole`` if there is no other kind."""
-        if not is_whole:
-            return cls(kinds=kinds, order_T=None, owner_T=None, modality_T=None)
-        parts = list(kinds.values())
-        owner_T = torch.cat([part.owner_T for part in parts])
-        modality_T = torch.cat([part.modality_T for part in parts])
+    def of(cls, parts: dict[str, Any]) -> Self:
+        """Join the plans of encoders, of which there is one at least."""
+        owner_T = torch.cat([part.owner_T for part in parts.values()])
+        modality_T = torch.cat([part.modality_T for part in parts.values()])
         if len(parts) == 1:
-            return cls(kinds=kinds, order_T=None, owner_T=owner_T, modality_T=modality_T)
+            return cls(parts=parts, order_T=None, owner_T=owner_T, modality_T=modality_T)
         order_T = patient_order(owner_T, modality_T)
         return cls(
-            kinds=kinds,
+            parts=parts,
             order_T=order_T,
             owner_T=owner_T[order_T],
             modality_T=modality_T[order_T],
         )
 
-    def to(self, device: torch.device) -> "Plan":
-        """Return the same plan on a device."""
-        return Plan(**{item.name: move(getattr(self, item.name), device) for item in fields(self)})
+    def join(self, tokens: Sequence[Tokens]) -> Tokens:
+        """Join what the encoders made, in the order of ``parts``."""
+        x_TD = torch.cat([part.x_TD for part in tokens])
+        if self.order_T is not None:
+            x_TD = x_TD.index_select(0, self.order_T)
+        return Tokens(x_TD, self.owner_T, self.modality_T)
 
 
-def patient_order(owner_T: Tensor, modality_T: Tensor) -> Tensor:
-    """Return the order of tokens by patient, there by modality, there as they came."""
-    if not len(owner_T):
-        return owner_T
-    return (owner_T * (modality_T.max() + 1) + modality_T).argsort(stable=True)
+class PlannedEncoder(nn.Module):
+    """An encoder in two halves: what waits for nothing, and before it, on the host, its plan."""
+
+    @abstractmethod
+    def plan(self, values: Any, present_BM: Tensor) -> Any:
+        """Find where the tokens of a batch come from.
+
+        Args:
+            values: of the kind or modality, on the host.
+            present_BM: bool, on the host.
+
+        Returns:
+            A tuple or dataclass with at least ``owner_T`` and ``modality_T``, as in ``Plan``.
+        """
+
+    @abstractmethod
+    def encode(self, values: Any, plan: Any) -> Tokens:
+        """Encode the observed modalities of a batch as planned, all on one device."""
+
+    def forward(self, values: Any, present_BM: Tensor, plan: Any = None) -> Tokens:
+        """Encode the observed modalities of a batch, as planned if there is a plan."""
+        if plan is None:
+            plan = self.plan(to_device(values, "cpu"), present_BM.cpu())
+            plan = to_device(plan, present_BM.device)
+        return self.encode(values, plan)
 
 
-def move(plan: Any, device: torch.device) -> Any:
-    """Return a tensor, and tensors inside tuples and dicts, on a device."""
-    if isinstance(plan, Tensor):
-        return plan.to(device, non_blocking=True)
-    if isinstance(plan, dict):
-        return {name: move(item, device) for name, item in plan.items()}
-    if isinstance(plan, tuple):
-        items = [move(item, device) for item in plan]
-        return type(plan)(*items) if hasattr(plan, "_fields") else tuple(items)
-    return plan
+def places_of_parts(num_V: Tensor, item_V: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of the parts of some items, and where those of each begin.
+
+    Args:
+        num_V: parts of every item, which lie one item after the other, int64.
+        item_V: the items that are wanted, int64.
+
+    Returns:
+        Places among all parts, item by item, and for each item its first among those places.
+    """
+    num_I = num_V[item_V]
+    start_I = num_I.cumsum(0) - num_I
+    skipped_I = (num_V.cumsum(0) - num_V)[item_V] - start_I
+    places = torch.arange(int(num_I.sum())) + skipped_I.repeat_interleave(num_I)
+    return places, start_I

@@ -4,14 +4,17 @@ T tokens, D width, V events or statistics, d width of an event, R rows of a tabl
 statistics, r rank, M modalities, B patients of a batch, S patients with the modality.
 """
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from remind.cohort.kinds.series import EventBatch
 from remind.cohort.kinds.series_schema import SeriesModality
 from remind.cohort.kinds.tabular import CellBatch
 from remind.cohort.summary import SummarySchema
-from remind.encoders.events import EVENT_WIDTH, EventPool, seen_events
+from remind.encoders.events import EVENT_WIDTH, EventPool
+from remind.encoders.items import ItemPlan
 from remind.encoders.modalities import ModalityEncoders
+from remind.encoders.plan import PlannedEncoder
 from remind.encoders.series_values import ValueTable
 from remind.encoders.summary import SummaryEncoder
 from remind.encoders.tokens import Tokens
@@ -22,13 +25,13 @@ class SeriesEncoder(ModalityEncoders):
 
     def make_part(
         self, item: SeriesModality, *, width: int, num_modalities: int, rank: int
-    ) -> nn.Module:
+    ) -> PlannedEncoder:
         """Make the encoder of one series."""
         make = {"attention": EventEncoder, "summary": StatisticEncoder}[item.encoder]
         return make(item, width=width, num_modalities=num_modalities, rank=rank)
 
 
-class EventEncoder(nn.Module):
+class EventEncoder(PlannedEncoder):
     """Q tokens of one series: what was measured and when, as a set.
 
     The embedding of a measurement is the point between two rows of its variable's part of a table,
@@ -41,7 +44,6 @@ class EventEncoder(nn.Module):
 
     def __init__(self, item: SeriesModality, *, width: int, num_modalities: int, rank: int) -> None:
         super().__init__()
-        self.modality = item.index
         self.values = ValueTable(item.variables, width=EVENT_WIDTH, rank=rank)
         self.pool = EventPool(
             item.index,
@@ -52,12 +54,17 @@ class EventEncoder(nn.Module):
             num_tokens=item.num_tokens,
         )
 
-    def forward(self, values: EventBatch, present_BM: Tensor) -> Tokens:
+    def plan(self, values: EventBatch, present_BM: Tensor) -> ItemPlan:
+        """Find the events that are read."""
+        return self.pool.plan(values.owner_V, present_BM)
+
+    def encode(self, values: EventBatch, plan: ItemPlan) -> Tokens:
         """Encode the series of a batch."""
-        seen = seen_events(values.owner_V, self.modality, present_BM)
-        row_V, frac_V = values.row_V[seen].long(), values.frac_V[seen]
-        x_Vd = self.values(row_V, frac_V)
-        return self.pool(x_Vd, values.place_V2[seen], values.owner_V[seen], present_BM)
+        row_V, frac_V, place_V2 = (
+            column.index_select(0, plan.item_V)
+            for column in (values.row_V, values.frac_V, values.place_V2)
+        )
+        return self.pool(self.values(row_V.long(), frac_V), place_V2, plan)
 
 
 class StatisticEncoder(SummaryEncoder):
@@ -77,8 +84,6 @@ class StatisticEncoder(SummaryEncoder):
         super().__init__(schema, width=width, num_modalities=num_modalities, rank=rank)
         self.modality = item.index
 
-    def forward(self, values: CellBatch, present_BM: Tensor) -> Tokens:
-        """Encode the series of those who are observed in it."""
-        seen = seen_events(values.owner_V, self.modality, present_BM)
-        columns = {name: column[seen] for name, column in vars(values).items()}
-        return super().forward(CellBatch(**columns), present_BM)
+    def modality_of(self, values: CellBatch) -> Tensor:
+        """That of the series, whatever the rows of those who are not observed in it are."""
+        return torch.full_like(values.owner_V, self.modality)

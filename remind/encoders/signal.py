@@ -10,8 +10,6 @@ from remind.cohort.kinds.signal import SignalModality
 from remind.encoders.convolution import ResidualNet
 from remind.encoders.files import FileModalityEncoder
 from remind.encoders.modalities import ModalityEncoders
-from remind.encoders.places import PlacePool
-from remind.encoders.tokens import Tokens
 
 WIDTHS = (16, 32, 48, 64, 96)
 KERNEL = 7
@@ -28,19 +26,17 @@ class SignalModalityEncoder(FileModalityEncoder):
     """
 
     def __init__(self, item: SignalModality, *, width: int, num_modalities: int) -> None:
-        super().__init__(item, width=width, num_modalities=num_modalities)
-        shape = (2 * len(item.leads), item.num_samples)
-        self.network = ResidualNet(shape, WIDTHS, KERNEL)
-        self.pool = PlacePool(
-            item, item_width=WIDTHS[-1], width=width, num_modalities=num_modalities
+        network = ResidualNet((2 * len(item.leads), item.num_samples), WIDTHS, KERNEL)
+        super().__init__(
+            item, network, item_width=WIDTHS[-1], width=width, num_modalities=num_modalities
         )
 
-    def encode(self, x_V: Tensor, owner_V: Tensor, present_BM: Tensor) -> Tokens:
-        """Encode the signals (V, L, S) of observed patients; NaN where a sample is not there."""
+    def look(self, x_V: Tensor) -> Tensor:
+        """What is at the places (V, P, d) of signals (V, L, S); NaN where no sample is."""
         is_there_VLS = ~x_V.isnan()
         x_VLS = x_V.nan_to_num(0.0).clamp(-LARGEST, LARGEST)
         x_VCS = torch.cat([x_VLS, is_there_VLS.to(x_VLS.dtype)], dim=1)
-        return self.pool(self.network(x_VCS), owner_V, present_BM)
+        return self.network(x_VCS)
 
 
 class SignalEncoder(ModalityEncoders):

@@ -3,17 +3,35 @@
 T tokens, D width, V cells, R rows of the table, C columns, M modalities, B patients of a batch.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from remind.cohort.kinds.tabular import CellBatch
 from remind.cohort.summary import SummarySchema
+from remind.encoders.plan import PlannedEncoder
 from remind.encoders.tabular import TabularEncoder
 from remind.encoders.tokens import Tokens, observed
 
 
-class SummaryEncoder(nn.Module):
+class SummaryPlan(NamedTuple):
+    """Where the tokens of summaries come from; int64.
+
+    Attributes:
+        owner_T, modality_T: of each token.
+        cell_V: the cells that are read.
+        start_T: first of the pairs of rows of each token, two for a cell.
+    """
+
+    owner_T: Tensor
+    modality_T: Tensor
+    cell_V: Tensor
+    start_T: Tensor
+
+
+class SummaryEncoder(PlannedEncoder):
     """One token per observed modality that has columns, as `TabularEncoder` makes them:
 
         token(m) = sum_{c in m} usual_c + sum_{c in m, not as usual} (cell_c - usual_c)
@@ -31,8 +49,6 @@ class SummaryEncoder(nn.Module):
     usual_C: Tensor
     usual_R: Tensor
     modality_C: Tensor
-    modality_R: Tensor
-    has_columns_M: Tensor
 
     def __init__(
         self, schema: SummarySchema, *, width: int, num_modalities: int, rank: int = 16
@@ -48,37 +64,47 @@ class SummaryEncoder(nn.Module):
             "usual_C": (usual_C := torch.tensor(schema.usual)),
             "usual_R": usual_C.repeat_interleave(num_rows_C),
             "modality_C": modality_C,
-            "modality_R": modality_C.repeat_interleave(num_rows_C),
-            "has_columns_M": has_columns_M,
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
+        self._host_has_columns_M = has_columns_M  # these stay on the host
+        self._host_modality_R = modality_C.repeat_interleave(num_rows_C)
 
-    def forward(self, values: CellBatch, present_BM: Tensor) -> Tokens:
-        """Encode the observed modalities of a batch."""
-        owner_T, modality_T = observed(present_BM & self.has_columns_M)
-        modality_V = self.modality_R[values.row_V.long()]
-        seen_V = present_BM[values.owner_V, modality_V].nonzero().squeeze(1)
-        owner_V, modality_V = values.owner_V[seen_V], modality_V[seen_V]
-        row_V, frac_V = values.row_V[seen_V].long(), values.frac_V[seen_V]
+    def plan(self, values: CellBatch, present_BM: Tensor) -> SummaryPlan:
+        """Find the tokens and the cells that are read."""
+        owner_T, modality_T = observed(present_BM & self._host_has_columns_M)
+        modality_V = self.modality_of(values)
+        cell_V = present_BM[values.owner_V, modality_V].nonzero().squeeze(1)
         num_modalities = present_BM.shape[1]
+        start_T = torch.searchsorted(
+            values.owner_V[cell_V] * num_modalities + modality_V[cell_V],
+            owner_T * num_modalities + modality_T,
+        )
+        return SummaryPlan(owner_T, modality_T, cell_V, 2 * start_T)
+
+    def modality_of(self, values: CellBatch) -> Tensor:
+        """The modality of each cell on the host, int64."""
+        return self._host_modality_R[values.row_V.long()]
+
+    def encode(self, values: CellBatch, plan: SummaryPlan) -> Tokens:
+        """Encode the observed modalities of a batch."""
+        row_V = values.row_V.index_select(0, plan.cell_V).long()
+        frac_V = values.frac_V.index_select(0, plan.cell_V)
         table_RD = self.tabular.table()
         usual_CD = _rows(table_RD, self.usual_C)
-        base_MD = table_RD.new_zeros(num_modalities, table_RD.shape[1])
+        base_MD = table_RD.new_zeros(self.tabular.num_modalities, table_RD.shape[1])
         base_MD = base_MD.index_add(0, self.modality_C, usual_CD)
         x_TD = F.embedding_bag(
             torch.stack([row_V, row_V + 1], dim=1).flatten(),
             table_RD - _rows(table_RD, self.usual_R),
-            2
-            * torch.searchsorted(
-                owner_V * num_modalities + modality_V, owner_T * num_modalities + modality_T
-            ),
+            plan.start_T,
             mode="sum",
             per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1)
             .flatten()
             .to(table_RD.dtype),
         )
-        return Tokens(x_TD + base_MD[modality_T], owner_T, modality_T)
+        base_TD = base_MD.index_select(0, plan.modality_T)
+        return Tokens(x_TD + base_TD, plan.owner_T, plan.modality_T)
 
 
 def _rows(table_RD: Tensor, row_X: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ T tokens, D width, R rows of the table, C columns (N numeric, J rows of the long
 V observed values, B patients, M modalities.
 """
 
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from remind.cohort import TabularBatch, TabularColumn, TabularSchema
-from remind.encoders.plan import move
+from remind.encoders.plan import PlannedEncoder
 from remind.encoders.tokens import Tokens, observed
 
 OUTER_QUANTILE = 0.002  # knots beyond it get its normal score, so that no outlier dominates
@@ -43,7 +43,7 @@ class TabularPlan(NamedTuple):
     start_T: Tensor
 
 
-class TabularEncoder(nn.Module):
+class TabularEncoder(PlannedEncoder):
     """One token per observed tabular modality.
 
     The rows of a numeric column are low-rank, a function from the value to R^r and one matrix of
@@ -132,8 +132,8 @@ class TabularEncoder(nn.Module):
         rows = torch.cat([(value_NJr @ self.project_NrD).flatten(0, 1), self.other_rows])
         return rows.index_select(0, self.source_R)
 
-    def plan(self, present_BM: Tensor) -> TabularPlan:
-        """Find the tokens and the observed values of a batch, on the host."""
+    def plan(self, values: Any, present_BM: Tensor) -> TabularPlan:
+        """Find the tokens and the observed values of a batch, whatever the values are."""
         column_modality_C = self._host_modality_C
         has_columns_M = present_BM.new_zeros(self.num_modalities)
         has_columns_M = has_columns_M.index_fill(0, column_modality_C, True)
@@ -147,12 +147,8 @@ class TabularEncoder(nn.Module):
         cell_V = owner_V * len(column_modality_C) + column_V
         return TabularPlan(owner_T, modality_T, cell_V, 2 * start_T)
 
-    def forward(
-        self, values: TabularBatch, present_BM: Tensor, plan: TabularPlan | None = None
-    ) -> Tokens:
-        """Encode the observed modalities of a batch, as planned if there is a plan."""
-        if plan is None:
-            plan = cast(TabularPlan, move(self.plan(present_BM.cpu()), present_BM.device))
+    def encode(self, values: TabularBatch, plan: TabularPlan) -> Tokens:
+        """Encode the observed modalities of a batch."""
         row_V = values.row_BC.flatten().index_select(0, plan.cell_V).long()
         frac_V = values.frac_BC.flatten().index_select(0, plan.cell_V)
         x_TD = F.embedding_bag(

@@ -4,17 +4,21 @@ T tokens, D width, B patients, M modalities, V items of a modality in a batch, F
 of items, K n-grams of a vocabulary, r width of an n-gram, d numbers of a transformer's vector.
 """
 
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.cohort.features.text import ChunkVectors
+from remind.cohort.features.text import ChunkPlan, ChunkVectors
 from remind.cohort.kinds.text import TextBatch, TextModality
 from remind.cohort.kinds.text_model import LanguageModel
 from remind.cohort.kinds.text_ngrams import NgramBatch, Vocabulary
 from remind.cohort.kinds.text_vectors import TokenBatch, VectorBatch
-from remind.encoders.items import ItemPool
+from remind.encoders.items import ItemPlan, ItemPool
 from remind.encoders.modalities import ModalityEncoders
+from remind.encoders.plan import PlannedEncoder, places_of_parts
 from remind.encoders.tokens import Tokens
 
 NGRAM_WIDTH = 32
@@ -36,14 +40,30 @@ class TextEncoder(ModalityEncoders):
         return NoteEncoder(item, width=width, num_modalities=num_modalities)
 
 
-class NoteEncoder(nn.Module):
+class NotePlan(NamedTuple):
+    """Where the tokens of notes come from.
+
+    Attributes:
+        owner_T, modality_T: of each token, int64.
+        items: which are read.
+        parts: of the n-grams or tokens of those items, as the encoder of items has it.
+    """
+
+    owner_T: Tensor
+    modality_T: Tensor
+    items: ItemPlan
+    parts: Any
+
+
+class NoteEncoder(PlannedEncoder):
     """Tokens of one modality; only the notes of patients that are observed in it are read."""
 
     def __init__(self, item: TextModality, *, width: int, num_modalities: int) -> None:
         super().__init__()
         self.index = item.index
         if item.vocabulary is not None:
-            self.items, item_width = NgramItems(item.vocabulary), NGRAM_WIDTH
+            self.items: Items = NgramItems(item.vocabulary)
+            item_width = NGRAM_WIDTH
         else:
             assert item.model is not None
             model, item_width = item.model, width
@@ -56,15 +76,43 @@ class NoteEncoder(nn.Module):
             num_tokens=item.num_tokens,
         )
 
-    def forward(self, values: TextBatch, present_BM: Tensor) -> Tokens:
+    def plan(self, values: TextBatch, present_BM: Tensor) -> NotePlan:
+        """Find the items that are read, and their parts."""
+        modality_V = torch.full_like(values.owner_V, self.index)
+        items = self.pool.plan(values.owner_V, modality_V, present_BM)
+        parts = self.items.plan(values, items.item_V)
+        return NotePlan(items.owner_T, items.modality_T, items, parts)
+
+    def encode(self, values: TextBatch, plan: NotePlan) -> Tokens:
         """Encode the observed notes of a batch."""
-        seen_V = present_BM[values.owner_V, self.index]
-        owner_V = values.owner_V[seen_V]
-        modality_V = torch.full_like(owner_V, self.index)
-        return self.pool(self.items(values, seen_V), owner_V, modality_V, present_BM)
+        return self.pool(self.items(values, plan.items.item_V, plan.parts), plan.items)
 
 
-class NgramItems(nn.Module):
+class Items(nn.Module):
+    """What makes the items of notes."""
+
+    @abstractmethod
+    def plan(self, values: Any, item_V: Tensor) -> Any:
+        """Find the parts of some items, on the host."""
+
+    @abstractmethod
+    def forward(self, values: Any, item_V: Tensor, plan: Any) -> Tensor:
+        """Return those items."""
+
+
+class NgramPlan(NamedTuple):
+    """N-grams of the items that are read, int64.
+
+    Attributes:
+        ngram_F: their places.
+        start_V: the first of each item's.
+    """
+
+    ngram_F: Tensor
+    start_V: Tensor
+
+
+class NgramItems(Items):
     """Items as weighted sums of n-grams, a low-rank map of tf-idf.
 
         x_v = scale * sum over n-grams f of item v of weight_vf sqrt(min(1, n_f / (0.1 n))) table_f
@@ -88,22 +136,26 @@ class NgramItems(nn.Module):
         self.table_Kr = nn.Parameter(NGRAM_START * torch.randn(len(share_K), NGRAM_WIDTH))
         self.dropout = nn.Dropout(NGRAM_DROPOUT)
 
-    def forward(self, values: NgramBatch, seen_V: Tensor) -> Tensor:
-        """Return the items (V, r) that are seen."""
-        seen_F = seen_V[values.item_F]
-        row_F = values.row_F[seen_F]
-        num_V = torch.bincount(values.item_F, minlength=len(seen_V))[seen_V]
+    def plan(self, values: NgramBatch, item_V: Tensor) -> NgramPlan:
+        """Find the n-grams of items, on the host."""
+        num_V = torch.bincount(values.item_F, minlength=len(values.owner_V))
+        return NgramPlan(*places_of_parts(num_V, item_V))
+
+    def forward(self, values: NgramBatch, item_V: Tensor, plan: NgramPlan) -> Tensor:
+        """Return the items (V, r) that are read."""
+        row_F = values.row_F.index_select(0, plan.ngram_F)
+        weight_F = values.weight_F.index_select(0, plan.ngram_F)
         x_Vr = F.embedding_bag(
             row_F,
             self.table_Kr,
-            num_V.cumsum(0) - num_V,
+            plan.start_V,
             mode="sum",
-            per_sample_weights=self.dropout(values.weight_F[seen_F] * self.share_K[row_F]),
+            per_sample_weights=self.dropout(weight_F * self.share_K.index_select(0, row_F)),
         )
         return NGRAM_SCALE * x_Vr
 
 
-class FrozenItems(nn.Module):
+class FrozenItems(Items):
     """Items as a linear map of standardised vectors that a frozen transformer made.
 
     Args:
@@ -116,12 +168,15 @@ class FrozenItems(nn.Module):
         self.map = nn.Linear(dim, width)
         self.dropout = nn.Dropout(VECTOR_DROPOUT)
 
-    def forward(self, values: VectorBatch, seen_V: Tensor) -> Tensor:
-        """Return the items (V, D) that are seen."""
-        return self.map(self.dropout(values.x_Vd[seen_V]))
+    def plan(self, values: VectorBatch, item_V: Tensor) -> None:
+        """Nothing: an item is one vector."""
+
+    def forward(self, values: VectorBatch, item_V: Tensor, plan: None) -> Tensor:
+        """Return the items (V, D) that are read."""
+        return self.map(self.dropout(values.x_Vd.index_select(0, item_V)))
 
 
-class TrainedItems(nn.Module):
+class TrainedItems(Items):
     """Items as a linear map of the vectors of a transformer that is trained too.
 
     Its weights learn at a small share of the learning rate, lest they forget what they know.
@@ -139,8 +194,10 @@ class TrainedItems(nn.Module):
         self.norm = nn.LayerNorm(model.dim)
         self.map = nn.Linear(model.dim, width)
 
-    def forward(self, values: TokenBatch, seen_V: Tensor) -> Tensor:
-        """Return the items (V, D) that are seen."""
-        seen_F = seen_V.repeat_interleave(values.length_V)
-        start_V1 = F.pad(values.length_V[seen_V].cumsum(0), (1, 0))
-        return self.map(self.norm(self.vectors(values.token_F[seen_F], start_V1)))
+    def plan(self, values: TokenBatch, item_V: Tensor) -> ChunkPlan:
+        """Find which items go through the transformer together, on the host."""
+        return ChunkPlan.of(values.length_V, item_V)
+
+    def forward(self, values: TokenBatch, item_V: Tensor, plan: ChunkPlan) -> Tensor:
+        """Return the items (V, D) that are read."""
+        return self.map(self.norm(self.vectors(values.token_F, plan)))

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from remind.encoders.plan import patient_order
-
 
 class Tokens(NamedTuple):
     """Packed tokens of the observed modalities of a batch.
@@ -30,6 +28,13 @@ def observed(present_BM: Tensor) -> tuple[Tensor, Tensor]:
     """Return patient and modality of every observed pair, patient by patient (int64, T each)."""
     owner_T, modality_T = present_BM.nonzero(as_tuple=True)
     return owner_T, modality_T
+
+
+def patient_order(owner_T: Tensor, modality_T: Tensor) -> Tensor:
+    """Return the order of tokens by patient, there by modality, there as they came."""
+    if not len(owner_T):
+        return owner_T
+    return (owner_T * (modality_T.max() + 1) + modality_T).argsort(stable=True)
 
 
 def merge(parts: Sequence[Tokens]) -> Tokens:

@@ -4,7 +4,7 @@ T tokens, D width, B patients, M modalities, F values of one vector, I modalitie
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from remind.autocast import operand_dtype
 from remind.cohort import VectorSchema
-from remind.encoders.plan import move, patient_order
-from remind.encoders.tokens import Tokens
+from remind.encoders.plan import PlannedEncoder
+from remind.encoders.tokens import Tokens, patient_order
 
 ALIGNED = 8  # rows that a grouped GEMM takes have multiples of 16 bytes, in bfloat16 as well
 
@@ -44,7 +44,7 @@ class VectorPlan(NamedTuple):
     ends: tuple[Tensor, ...]
 
 
-class VectorEncoder(nn.Module):
+class VectorEncoder(PlannedEncoder):
     """One token per observed vector: a linear map of its standardized values.
 
     The maps of all modalities of one length are one grouped GEMM.
@@ -67,8 +67,8 @@ class VectorEncoder(nn.Module):
         for i, item in enumerate(schema.modalities):
             self.lengths.setdefault(item.dim, []).append(i)
 
-    def plan(self, present_BM: Tensor) -> VectorPlan:
-        """Find the observed vectors of a batch, on the host."""
+    def plan(self, values: Any, present_BM: Tensor) -> VectorPlan:
+        """Find the observed vectors of a batch, whatever their values are."""
         rows = tuple(present_BM[:, m].nonzero().squeeze(1) for m in self.indices)
         num = torch.tensor([len(row) for row in rows])
         taken = [i for same in self.lengths.values() for i in same]
@@ -78,12 +78,8 @@ class VectorEncoder(nn.Module):
         ends = tuple(num[same].cumsum(0, dtype=torch.int32) for same in self.lengths.values())
         return VectorPlan(owner_T[order_T], modality_T[order_T], order_T, rows, ends)
 
-    def forward(
-        self, values: dict[str, Tensor], present_BM: Tensor, plan: VectorPlan | None = None
-    ) -> Tokens:
-        """Encode the observed vectors of a batch, as planned if there is a plan."""
-        if plan is None:
-            plan = cast(VectorPlan, move(self.plan(present_BM.cpu()), present_BM.device))
+    def encode(self, values: dict[str, Tensor], plan: VectorPlan) -> Tokens:
+        """Encode the observed vectors of a batch."""
         vectors = [
             values[n].index_select(0, row) for n, row in zip(self.names, plan.rows, strict=True)
         ]

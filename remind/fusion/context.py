@@ -4,7 +4,7 @@ B patients, M modalities, U distinct combinations of the batch, S distinct train
 W 63-bit words of a row.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -54,11 +54,6 @@ class GroupContext:
             seen_S=seen_S,
             place_U=torch.where(group_U < 0, len(seen_S), place_U),
         )
-
-    def to(self, device: torch.device) -> Self:
-        """Return the same context on a device."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        return replace(self, **moved)
 
     def combo_of(self, owner_T: Tensor) -> Tensor:
         """Return the combination of every token from its patient."""

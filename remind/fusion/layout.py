@@ -35,11 +35,6 @@ class Readouts(NamedTuple):
         last_B = torch.searchsorted(owner_P, patient_B, right=True) - 1
         return cls(Packing.of(owner_P), order_P, last_B)
 
-    def to(self, device: torch.device) -> "Readouts":
-        """Return the same on a device."""
-        order_P, last_B = (x.to(device, non_blocking=True) for x in (self.order_P, self.last_B))
-        return Readouts(self.packing.to(device), order_P, last_B)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -48,17 +43,9 @@ class Layout:
     Attributes:
         plan: where the tokens come from.
         context: the distinct combinations.
-        readouts: of fusion "transformer"; None where it needs none or tokens are unknown.
+        readouts: of fusion "transformer"; None where it needs none.
     """
 
     plan: Plan
     context: GroupContext
     readouts: Readouts | None = None
-
-    def to(self, device: torch.device) -> "Layout":
-        """Return the same layout on a device, without waiting for it."""
-        return Layout(
-            plan=self.plan.to(device),
-            context=self.context.to(device),
-            readouts=self.readouts and self.readouts.to(device),
-        )

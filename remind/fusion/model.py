@@ -17,6 +17,7 @@ from remind.fusion.ensemble import EnsembleFusion
 from remind.fusion.layout import Layout, Readouts
 from remind.fusion.moe import SoftGroupMoE
 from remind.fusion.transformer import TransformerFusion
+from remind.transfer import to_device
 
 
 class Output(NamedTuple):
@@ -109,12 +110,11 @@ class Model(FusionModel):
     def layout(self, batch: Batch) -> Layout:
         """Find on the host what follows from presence, and send it where the batch is."""
         host, device = batch.on_host(), batch.present_BM.device
-        plan = self.encoder.plan(host.present_BM)
-        readouts = None
-        if self.config.fusion == "transformer" and plan.owner_T is not None:
+        plan, readouts = self.encoder.plan(host), None
+        if self.config.fusion == "transformer":
             readouts = Readouts.of(plan.owner_T, len(batch))
         context = GroupContext.from_batch(host.present_BM, host.group_B)
-        return Layout(plan=plan, context=context, readouts=readouts).to(device)
+        return to_device(Layout(plan=plan, context=context, readouts=readouts), device)
 
     def compile(self, **options: Any) -> None:
         """Compile what runs on the device, once for all batches (``torch.compile``)."""

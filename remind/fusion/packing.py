@@ -8,7 +8,7 @@ T tokens; B patients, L tokens of the longest; b patients of one bucket, n token
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -96,14 +96,6 @@ class Packing:
             is_there_BL=torch.ones_like(place_BL, dtype=torch.bool),
             is_ordered=size == 1,
         )
-
-    def to(self, device: torch.device) -> Self:
-        """Return the same packing on a device."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("owner_T", "order_T", "inverse_T", "place_T", "is_there_BL")
-        }
-        return replace(self, **moved)
 
     def split(self, x_TX: Tensor) -> list[Tensor]:
         """Return the buckets of per-token values (T, ...), each as (b, n, ...)."""

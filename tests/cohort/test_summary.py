@@ -15,8 +15,10 @@ from remind.cohort import (
     flat_table,
     read_cohort,
 )
+from remind.cohort.kinds.tabular import CellBatch
 from remind.cohort.summary import SUMMARY
 from remind.encoders.summary import SummaryEncoder
+from remind.transfer import map_tensors
 from tests.cohort.make_files import blob_images, write_files_cohort
 
 NUM = 50
@@ -115,7 +117,8 @@ def test_what_is_not_observed_has_no_cell(cohort: Cohort, encoding: Encoding) ->
     hidden = replace(cohort, present_NM=labs_only_NM)
     for some, modalities in ((cohort, {1, 2}), (without, {1}), (hidden, {1})):
         values = encoding.transform(some).values[SUMMARY]
-        assert set(encoder.modality_R[values.columns["row"]].tolist()) == modalities
+        cells = CellBatch.of(values, np.arange(len(some.ids)))
+        assert set(encoder.modality_of(map_tensors(torch.from_numpy, cells)).tolist()) == modalities
     batch = encoding.transform(cohort).batch(np.arange(NUM))
     late = batch.with_present(torch.from_numpy(labs_only_NM))
     early = encoding.transform(hidden).batch(np.arange(NUM))

@@ -146,7 +146,9 @@ def test_a_token_is_its_formula() -> None:
     count = CountScale(mean=0.7, std=0.4)
     pool = EventPool(1, count, is_timed=True, width=6, num_modalities=2, num_tokens=3).double()
     x_Vd, place_V2 = torch.randn(5, EVENT_WIDTH).double(), torch.randn(5, 2).double()
-    tokens = pool(x_Vd, place_V2, torch.tensor([0, 0, 0, 2, 2]), torch.ones(3, 2, dtype=torch.bool))
+    owner_V = torch.tensor([0, 0, 0, 2, 2])
+    plan = pool.plan(owner_V, torch.ones(3, 2, dtype=torch.bool))
+    tokens = pool(x_Vd, place_V2, plan)
     assert tokens.owner_T.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     timed_Vd = x_Vd + pool.time(place_V2)
     mixed_Vd = timed_Vd + pool.mix(timed_Vd)

@@ -172,9 +172,10 @@ def test_ngrams_are_summed_by_their_weights(tiny: Path) -> None:
     encoder, (encoded, _), _ = make("ngrams", tiny, 1)
     batch = batch_of(encoded, [2, 0])["progress"]
     items: Any = encoder.parts[1]
-    x_Vr = items.items(batch, torch.ones(len(batch.owner_V), dtype=torch.bool))
-    for v in range(len(batch.owner_V)):
-        own = batch.item_F == v
+    item_V = torch.arange(len(batch.owner_V)).flip(0)
+    x_Vr = items.items(batch, item_V, items.items.plan(batch, item_V))
+    for v, item in enumerate(item_V):
+        own = batch.item_F == item
         rows = batch.row_F[own]
         weight_F = batch.weight_F[own] * items.items.share_K[rows]
         expected = 0.6 * weight_F @ items.items.table_Kr[rows]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from remind.cohort import Batch, VectorModality, VectorSchema
 from remind.encoders import TabularEncoder, TokenEncoder, VectorEncoder, vector
-from remind.encoders.plan import move
+from remind.transfer import to_device
 from tests.encoders.make import (
     plain_tokens,
     random_batch,
@@ -104,7 +104,7 @@ def test_vectors_of_one_length_are_one_grouped_gemm_in_mixed_precision(monkeypat
         for m, name in enumerate("ab")
     ]
     encoder = VectorEncoder(VectorSchema(modalities=tuple(items)), width=8, num_modalities=2)
-    plan = move(encoder.plan(torch.ones(3, 2, dtype=torch.bool)), torch.device("meta"))
+    plan = to_device(encoder.plan(None, torch.ones(3, 2, dtype=torch.bool)), "meta")
     values = {name: torch.empty(3, 16, device="meta") for name in "ab"}
     present_BM = torch.ones(3, 2, dtype=torch.bool, device="meta")
     tokens = encoder.to("meta")(values, present_BM, plan)

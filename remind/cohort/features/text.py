@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,10 +21,43 @@ from remind.cohort.kinds.ragged import Ragged
 from remind.cohort.kinds.text_model import NEEDED_BY, LanguageModel, tokenizer_of
 from remind.cohort.store import RecordStore
 from remind.errors import InputError
+from remind.transfer import to_device
 
 VERSION = 1  # of the vectors; another one makes them anew
 MOST_TOKENS = 8192  # that go through the network together, padding included
 STORED_TOGETHER = 256  # chunks, which a killed run makes again at most
+
+
+class ChunkPlan(NamedTuple):
+    """Which chunks go through a network together: those of like length.
+
+    Attributes:
+        place_CL: of every batch, the places of tokens among all; of no meaning behind a chunk's.
+        is_token_CL: of every batch, bool, which of them are tokens.
+        inverse_V: place of each chunk in the batches one after the other.
+    """
+
+    place_CL: tuple[Tensor, ...]
+    is_token_CL: tuple[Tensor, ...]
+    inverse_V: Tensor
+
+    @classmethod
+    def of(cls, length_V: Tensor, chunk_V: Tensor) -> Self:
+        """Plan some chunks, on the host.
+
+        Args:
+            length_V: tokens of every chunk, which lie chunk by chunk, int64.
+            chunk_V: those that are wanted.
+        """
+        start_V = (length_V.cumsum(0) - length_V)[chunk_V]
+        length_V = length_V[chunk_V]
+        order_V = length_V.argsort(descending=True)
+        places, masks = [], []
+        for chunk_C in _alike(order_V, length_V):
+            rank_L = torch.arange(int(length_V[chunk_C[0]]))
+            masks.append(rank_L < length_V[chunk_C, None])
+            places.append(torch.where(masks[-1], start_V[chunk_C, None] + rank_L, 0))
+        return cls(tuple(places), tuple(masks), order_V.argsort())
 
 
 class ChunkVectors(nn.Module):
@@ -47,23 +80,16 @@ class ChunkVectors(nn.Module):
         self.pad = 0 if pad is None else int(pad)
         self.network = load_network(model)
 
-    def forward(self, token_F: Tensor, start_V1: Tensor) -> Tensor:
-        """Vectors (V, d).
+    def forward(self, token_F: Tensor, plan: ChunkPlan) -> Tensor:
+        """Vectors (V, d) of the chunks that were planned.
 
         Args:
             token_F: of all chunks, one after the other.
-            start_V1: where each begins, and at last their number.
+            plan: on the same device.
         """
-        length_V = start_V1.diff()
-        order_V = length_V.argsort(descending=True)
         parts = []
-        for chunk_C in _alike(order_V, length_V):
-            place_CL = start_V1[chunk_C, None] + torch.arange(
-                int(length_V[chunk_C[0]]), device=token_F.device
-            )
-            is_token_CL = place_CL < start_V1[chunk_C + 1, None]
-            token_CL = token_F[torch.where(is_token_CL, place_CL, 0)].long()
-            token_CL = torch.where(is_token_CL, token_CL, self.pad)
+        for place_CL, is_token_CL in zip(plan.place_CL, plan.is_token_CL, strict=True):
+            token_CL = torch.where(is_token_CL, token_F[place_CL].long(), self.pad)
             if self.training and torch.is_grad_enabled():
                 x_Cd = checkpoint(self._vectors, token_CL, is_token_CL, use_reentrant=False)
                 assert isinstance(x_Cd, Tensor)
@@ -72,7 +98,7 @@ class ChunkVectors(nn.Module):
             parts.append(x_Cd)
         if not parts:
             return torch.zeros(0, self.dim, device=token_F.device)
-        return torch.cat(parts)[order_V.argsort()]
+        return torch.cat(parts).index_select(0, plan.inverse_V)
 
     def _vectors(self, token_CL: Tensor, is_token_CL: Tensor) -> Tensor:
         out = self.network(input_ids=token_CL, attention_mask=is_token_CL.long())
@@ -144,10 +170,11 @@ def _make(
     for start in range(0, len(by_length), STORED_TOGETHER):
         keys = by_length[start : start + STORED_TOGETHER]
         some = tokens.select(np.array([missing[key] for key in keys]))
+        length_V = torch.from_numpy(some.start_N1).diff()
+        plan = ChunkPlan.of(length_V, torch.arange(len(length_V)))
         with torch.inference_mode():
             x_Vd = vectors(
-                torch.from_numpy(some.columns["token"]).to(device),
-                torch.from_numpy(some.start_N1).to(device),
+                torch.from_numpy(some.columns["token"]).to(device), to_device(plan, device)
             )
         store.add(keys, list(x_Vd.cpu().numpy()))
 
