@@ -113,11 +113,11 @@ def test_synthetic_reports_the_share_of_the_gap_that_is_closed(
         for word in ("--set", setting)
     ]
     command = ["--seeds", "2", "--num-patients", "300", "--kappas", "1", "--out", str(tmp_path)]
-    command += ["--methods", "transformer,default", "--objectives", "erm", *sets]
+    command += ["--methods", "transformer,default,low_rank", "--objectives", "erm", *sets]
     assert synthetic.main([*command, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["kappas"]["1"]["contenders"]
-    assert list(shown) == ["transformer+erm", "default+erm"]
-    base, ours = (shown[name]["blocks"]["all"] for name in shown)
+    assert list(shown) == ["transformer+erm", "default+erm", "low_rank"]
+    base, ours, _ = (shown[name]["blocks"]["all"] for name in shown)
     assert ours["gap_closed"] == pytest.approx(1 - ours["excess"] / base["excess"])
     assert base["gap_closed"] == 0
     left, right = (values["per_seed"] for values in (ours, base))
@@ -127,7 +127,7 @@ def test_synthetic_reports_the_share_of_the_gap_that_is_closed(
     assert ours["minus_transformer+erm"]["se"] == pytest.approx(standard_error)
     assert synthetic.main(command) == 0
     assert "kappa = 1: excess log loss" in capsys.readouterr().out
-    assert len(num_fits) == 4
+    assert len(num_fits) == 6
 
 
 def test_claims_finds_causes_and_separates_the_parts(
