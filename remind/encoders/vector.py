@@ -4,7 +4,7 @@ T tokens, D width, B patients, M modalities, F values of one vector, I modalitie
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,10 +62,15 @@ class VectorEncoder(PlannedEncoder):
         super().__init__()
         self.names = [item.name for item in schema.modalities]
         self.indices = [item.index for item in schema.modalities]
-        self.maps = nn.ModuleList(nn.Linear(item.dim, width) for item in schema.modalities)
+        maps = [nn.Linear(item.dim, width) for item in schema.modalities]
         self.lengths: dict[int, list[int]] = {}
         for i, item in enumerate(schema.modalities):
             self.lengths.setdefault(item.dim, []).append(i)
+        # One parameter per length, whatever the number of modalities. Biases have one axis, for
+        # they are not decayed.
+        groups = [[maps[i] for i in same] for same in self.lengths.values()]
+        self.weights = nn.ParameterList(torch.stack([x.weight for x in same]) for same in groups)
+        self.biases = nn.ParameterList(torch.cat([x.bias for x in same]) for same in groups)
 
     def plan(self, values: Any, present_BM: Tensor) -> VectorPlan:
         """Find the observed vectors of a batch, whatever their values are."""
@@ -84,24 +89,24 @@ class VectorEncoder(PlannedEncoder):
             values[n].index_select(0, row) for n, row in zip(self.names, plan.rows, strict=True)
         ]
         parts = [
-            self._map([vectors[i] for i in same], same, ends_I)
-            for same, ends_I in zip(self.lengths.values(), plan.ends, strict=True)
+            self._map([vectors[i] for i in same], group, plan.ends[group])
+            for group, same in enumerate(self.lengths.values())
         ]
         x_TD = torch.cat(parts).index_select(0, plan.order_T)
         return Tokens(x_TD, plan.owner_T, plan.modality_T)
 
-    def _map(self, vectors: Sequence[Tensor], places: Sequence[int], ends_I: Tensor) -> Tensor:
+    def _map(self, vectors: Sequence[Tensor], group: int, ends_I: Tensor) -> Tensor:
         """Map the vectors (N, F) of I modalities of one length, each by its own map: (sum N, D)."""
-        maps = [cast(nn.Linear, self.maps[place]) for place in places]
-        weights: list[Tensor] = [item.weight for item in maps]
-        dtype = weights[0].dtype
-        if weights[0].device.type != "cpu":
-            dtype = operand_dtype(weights[0]) or dtype
-        if len(maps) == 1 or not can_be_grouped(weights[0], dtype):
-            return torch.cat([item(x_NF) for item, x_NF in zip(maps, vectors, strict=True)])
-        x_VF, weight_IFD = torch.cat(list(vectors)).to(dtype), torch.stack(weights).mT.to(dtype)
+        weight_IDF = self.weights[group]
+        bias_ID = self.biases[group].view(weight_IDF.shape[:2])
+        dtype = weight_IDF.dtype
+        if weight_IDF.device.type != "cpu":
+            dtype = operand_dtype(weight_IDF) or dtype
+        if len(weight_IDF) == 1 or not can_be_grouped(weight_IDF[0], dtype):
+            maps = zip(vectors, weight_IDF, bias_ID, strict=True)
+            return torch.cat([F.linear(x_NF, weight, bias) for x_NF, weight, bias in maps])
+        x_VF = torch.cat(list(vectors)).to(dtype)
         place_V = torch.arange(len(x_VF), device=x_VF.device, dtype=torch.int32)
         item_V = torch.searchsorted(ends_I, place_V, right=True)
-        bias_ID = torch.stack([cast(Tensor, item.bias) for item in maps])
-        y_VD = F.grouped_mm(x_VF, weight_IFD, offs=ends_I)
+        y_VD = F.grouped_mm(x_VF, weight_IDF.mT.to(dtype), offs=ends_I)
         return y_VD + bias_ID.to(dtype).index_select(0, item_V)

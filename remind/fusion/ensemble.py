@@ -7,6 +7,8 @@ and differ in element-wise factors. Tokens are computed once, whatever K is.
 T tokens, D width, B patients, K members, M modalities, S slots of them, C classes.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,12 +18,14 @@ from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.dropout import Dropout
 from remind.fusion.heads import classify
-from remind.fusion.layout import Readouts
 from remind.fusion.mixture import make_mixture
 from remind.fusion.moe import Routed
 from remind.fusion.moe.code import GroupCode
 from remind.fusion.packing import Packing
 from remind.fusion.weigh import members_first, weigh
+
+RARE = 0.05
+"""Of the training patients: below that share a token costs less where it is added by itself."""
 
 
 class MemberLinear(nn.Module):
@@ -51,6 +55,16 @@ class MemberLinear(nn.Module):
         return torch.baddbmm(bias_K1D, x_KBD, weight_KDD)
 
 
+class RareTokens(NamedTuple):
+    """Tokens of modalities that few training patients were observed in.
+
+    Attributes:
+        place_R: their places among the tokens, int64.
+    """
+
+    place_R: Tensor
+
+
 class Pool(nn.Module):
     """Member readouts of the tokens, and of who is absent.
 
@@ -60,46 +74,81 @@ class Pool(nn.Module):
     modalities (TabM scales features so); n_m tells it who is absent. A modality that no training
     patient was observed in has neither, costs nothing, and its tokens are left out.
 
+    The first sum is one matmul per element of the width over a dense array of patients and
+    modalities. Modalities that few are observed in have no part in that array: their tokens are
+    added one by one, so that they cost what is observed of them.
+
     Args:
         width: D.
         members: K.
-        seen_M: bool, the modalities that training patients were observed in.
+        share_M: of the training patients that were observed in each modality.
     """
 
-    place_M: Tensor
     seen_m: Tensor
+    dense_m: Tensor
+    place_M: Tensor
+    factor_of_M: Tensor
 
-    def __init__(self, width: int, members: int, seen_M: Tensor) -> None:
+    def __init__(self, width: int, members: int, share_M: Tensor) -> None:
         super().__init__()
-        self.num_modalities = int(seen_M.sum())
-        self.is_complete = bool(seen_M.all())
-        place_M = torch.where(seen_M, seen_M.cumsum(0) - 1, self.num_modalities)
-        self.register_buffer("place_M", place_M, persistent=False)
-        self.register_buffer("seen_m", seen_M.nonzero().squeeze(1), persistent=False)
-        factor_MKD = torch.randn(self.num_modalities, members, 1).expand(-1, -1, width)
+        seen_M = share_M > 0
+        dense_M = seen_M & (share_M >= RARE)
+        self.num_dense, num_seen = int(dense_M.sum()), int(seen_M.sum())
+        self.is_complete, self.is_dense = bool(seen_M.all()), bool(dense_M[seen_M].all())
+        self._host_is_rare_M = seen_M & ~dense_M  # stays on the host
+        of_M = torch.where(seen_M, seen_M.cumsum(0) - 1, 0)
+        buffers = {
+            "seen_m": seen_M.nonzero().squeeze(1),
+            "dense_m": of_M[dense_M],  # factors of what is in the array
+            "place_M": torch.where(dense_M, dense_M.cumsum(0) - 1, self.num_dense),
+            "factor_of_M": of_M,
+        }
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor, persistent=False)
+        factor_MKD = torch.randn(num_seen, members, 1).expand(-1, -1, width)
         self.factor_MKD = nn.Parameter(factor_MKD.clone())
-        absent_MD = torch.empty(self.num_modalities, width).uniform_(-0.03, 0.03)
+        absent_MD = torch.empty(num_seen, width).uniform_(-0.03, 0.03)
         self.absent_MD = nn.Parameter(absent_MD)
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def forward(self, tokens: Tokens, context: GroupContext) -> Tensor:
-        """Return the readouts (K, B, D)."""
-        num_patients, num_modalities = len(context.combo_B), self.num_modalities
-        place_T, present_UM, num_places = tokens.modality_T, context.present_UM, num_modalities
-        if not self.is_complete:  # one place more, for the tokens that are left out
-            place_T, num_places = self.place_M.index_select(0, place_T), num_modalities + 1
+    def rare(self, modality_T: Tensor) -> RareTokens | None:
+        """Find the tokens of rare modalities on the host; None if there is no such modality."""
+        if self.is_dense:
+            return None
+        return RareTokens(self._host_is_rare_M[modality_T].nonzero().squeeze(1))
+
+    def forward(self, tokens: Tokens, context: GroupContext, rare: RareTokens | None) -> Tensor:
+        """Return the readouts (K, B, D); on CPU they may lie in memory as ``weigh`` has it."""
+        num_patients = len(context.combo_B)
+        place_T, present_UM, num_places = tokens.modality_T, context.present_UM, self.num_dense
+        if not (self.is_complete and self.is_dense):  # one place more, for tokens that are not here
+            place_T, num_places = self.place_M.index_select(0, place_T), num_places + 1
+        if not self.is_complete:
             present_UM = present_UM.index_select(1, self.seen_m)
         x_XD = tokens.x_TD.new_zeros(num_places * num_patients, tokens.x_TD.shape[1])
         x_XD = x_XD.index_add_(0, place_T * num_patients + tokens.owner_T, tokens.x_TD)
-        if not self.is_complete:
-            x_XD = x_XD[: num_modalities * num_patients]
-        return weigh(
-            x_XD.unflatten(0, (num_modalities, num_patients)),
+        factor_MKD = self.factor_MKD
+        x_KBD = weigh(
+            x_XD[: self.num_dense * num_patients].unflatten(0, (self.num_dense, num_patients)),
             ~present_UM.index_select(0, context.combo_B).T,
-            self.factor_MKD,
-            self.factor_MKD * self.absent_MD.unsqueeze(1),
+            factor_MKD if self.is_dense else factor_MKD.index_select(0, self.dense_m),
+            factor_MKD * self.absent_MD.unsqueeze(1),
             self.bias_KD,
         )
+        return x_KBD if rare is None else self._add(members_first(x_KBD), tokens, rare)
+
+    def _add(self, x_KBD: Tensor, tokens: Tokens, rare: RareTokens) -> Tensor:
+        """Add rare tokens, each times the factors of its modality."""
+        owner_R, modality_R = (
+            column.index_select(0, rare.place_R) for column in (tokens.owner_T, tokens.modality_T)
+        )
+        factor_RKD = self.factor_MKD.index_select(0, self.factor_of_M.index_select(0, modality_R))
+        token_RKD = tokens.x_TD.index_select(0, rare.place_R).unsqueeze(1) * factor_RKD
+        members, num_patients, _ = x_KBD.shape
+        member_K1 = torch.arange(members, device=owner_R.device).unsqueeze(1)
+        place_KR = member_K1 * num_patients + owner_R
+        more_XD = token_RKD.transpose(0, 1).flatten(0, 1).to(x_KBD.dtype)
+        return x_KBD.flatten(0, 1).index_add(0, place_KR.flatten(), more_XD).view_as(x_KBD)
 
 
 class GroupFactors(nn.Module):
@@ -164,7 +213,7 @@ class EnsembleFusion(nn.Module):
         num_modalities: M.
         num_classes: C.
         counts_G: training patients of every group.
-        seen_M: bool, the modalities that training patients were observed in; all if None.
+        share_M: of the training patients that were observed in each modality; all if None.
     """
 
     def __init__(
@@ -174,18 +223,18 @@ class EnsembleFusion(nn.Module):
         num_modalities: int,
         num_classes: int,
         counts_G: Tensor,
-        seen_M: Tensor | None = None,
+        share_M: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if seen_M is None:
-            seen_M = torch.ones(num_modalities, dtype=torch.bool)
+        if share_M is None:
+            share_M = torch.ones(num_modalities)
         width, members = config.width, config.members
         self.factors = (
             GroupFactors(config, num_modalities=num_modalities, counts_G=counts_G)
             if config.group_pooling
             else None
         )
-        self.pool = Pool(width, members, seen_M)
+        self.pool = Pool(width, members, share_M)
         self.layers = nn.ModuleList(MemberLinear(width, members) for _ in range(config.layers))
         self.blocks = nn.ModuleList(
             MemberBlock(config, num_modalities=num_modalities, counts_G=counts_G)
@@ -196,14 +245,18 @@ class EnsembleFusion(nn.Module):
         self.head_KDC = nn.Parameter(head_KDC)
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
 
+    def layout(self, owner_T: Tensor, modality_T: Tensor, num_patients: int) -> RareTokens | None:
+        """Find on the host what ``forward`` needs to know of the tokens of some patients."""
+        return self.pool.rare(modality_T)
+
     def forward(
-        self, tokens: Tokens, context: GroupContext, readouts: Readouts | None = None
+        self, tokens: Tokens, context: GroupContext, rare: RareTokens | None
     ) -> tuple[Tensor, Tensor]:
-        """Return what the members know (B, K, D) and the penalty; readouts are not needed."""
+        """Return what the members know (B, K, D) and the penalty; ``rare`` is of ``layout``."""
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
-        x_KBD = self.pool(tokens, context)
+        x_KBD = self.pool(tokens, context, rare)
         x_KBD = self.dropout(members_first(F.relu(x_KBD)))
         for layer in self.layers:
             x_KBD = self.dropout(layer(x_KBD).relu_())

@@ -4,7 +4,7 @@ B patients, P tokens with a readout of every patient.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,9 +43,9 @@ class Layout:
     Attributes:
         plan: where the tokens come from.
         context: the distinct combinations.
-        readouts: of fusion "transformer"; None where it needs none.
+        fusion: what the fusion's own ``layout`` found.
     """
 
     plan: Plan
     context: GroupContext
-    readouts: Readouts | None = None
+    fusion: Any

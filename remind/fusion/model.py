@@ -5,7 +5,6 @@ B patients, K ensemble members, D width of a representation, C classes, G traini
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from remind.encoders import TokenEncoder, trained
 from remind.fusion.config import ModelConfig
 from remind.fusion.context import GroupContext
 from remind.fusion.ensemble import EnsembleFusion
-from remind.fusion.layout import Layout, Readouts
+from remind.fusion.layout import Layout
 from remind.fusion.moe import SoftGroupMoE
 from remind.fusion.transformer import TransformerFusion
 from remind.transfer import to_device
@@ -88,17 +87,19 @@ class Model(FusionModel):
         super().__init__()
         num_modalities = len(encoding.modalities)
         self.config = config
-        is_seen_M = np.asarray(encoding.groups.patterns_GM.any(axis=0))
+        counts_G, patterns_GM = (
+            torch.from_numpy(x) for x in (encoding.groups.counts_G, encoding.groups.patterns_GM)
+        )
+        share_M = (patterns_GM * counts_G.unsqueeze(1)).sum(0) / counts_G.sum()
         self.encoder = TokenEncoder(
-            trained(encoding.schemas, is_seen_M),
+            trained(encoding.schemas, share_M.numpy() > 0),
             width=config.width,
             num_modalities=num_modalities,
             rank=config.embedding_rank,
         )
-        counts_G = torch.from_numpy(encoding.groups.counts_G)
         sizes = {"num_modalities": num_modalities, "num_classes": num_classes}
         self.fusion = (
-            EnsembleFusion(config, counts_G=counts_G, seen_M=torch.from_numpy(is_seen_M), **sizes)
+            EnsembleFusion(config, counts_G=counts_G, share_M=share_M, **sizes)
             if config.fusion == "ensemble"
             else TransformerFusion(config, counts_G=counts_G, **sizes)
         )
@@ -110,11 +111,13 @@ class Model(FusionModel):
     def layout(self, batch: Batch) -> Layout:
         """Find on the host what follows from presence, and send it where the batch is."""
         host, device = batch.on_host(), batch.present_BM.device
-        plan, readouts = self.encoder.plan(host), None
-        if self.config.fusion == "transformer":
-            readouts = Readouts.of(plan.owner_T, len(batch))
-        context = GroupContext.from_batch(host.present_BM, host.group_B)
-        return to_device(Layout(plan=plan, context=context, readouts=readouts), device)
+        plan = self.encoder.plan(host)
+        layout = Layout(
+            plan=plan,
+            context=GroupContext.from_batch(host.present_BM, host.group_B),
+            fusion=self.fusion.layout(plan.owner_T, plan.modality_T, len(batch)),
+        )
+        return to_device(layout, device)
 
     def compile(self, **options: Any) -> None:
         """Compile what runs on the device, once for all batches (``torch.compile``)."""
@@ -122,7 +125,7 @@ class Model(FusionModel):
 
     def _represent(self, batch: Batch, layout: Layout) -> Represented:
         tokens = self.encoder(batch, layout.plan)
-        return Represented(*self.fusion(tokens, layout.context, layout.readouts))
+        return Represented(*self.fusion(tokens, layout.context, layout.fusion))
 
     def classify(self, x_BKD: Tensor) -> Tensor:
         """Return the logits (B, K, C) of representations."""

@@ -64,13 +64,15 @@ class TransformerFusion(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_classes)
 
+    def layout(self, owner_T: Tensor, modality_T: Tensor, num_patients: int) -> Readouts:
+        """Find on the host what ``forward`` needs to know of the tokens of some patients."""
+        return Readouts.of(owner_T, num_patients)
+
     def forward(
-        self, tokens: Tokens, context: GroupContext, readouts: Readouts | None = None
+        self, tokens: Tokens, context: GroupContext, readouts: Readouts
     ) -> tuple[Tensor, Tensor]:
-        """Return the readouts (B, 1, D) and the penalty."""
+        """Return the readouts (B, 1, D) and the penalty; ``readouts`` is of ``layout``."""
         num_patients = len(context.combo_B)
-        if readouts is None:
-            readouts = Readouts.of(tokens.owner_T, num_patients)
         packing, order_P, last_B = readouts
         readout_BD = self.readout_D.expand(num_patients, -1)
         x_PD = torch.cat([self.token_norm(tokens.x_TD), readout_BD]).index_select(0, order_P)

@@ -40,8 +40,9 @@ class WeightAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         for rows in self.rows.values():
             rows.update(decay)
-        for average, parameter in self.dense:
-            average.lerp_(parameter, 1 - decay)
+        if self.dense:
+            averages, parameters = (list(column) for column in zip(*self.dense, strict=True))
+            torch._foreach_lerp_(averages, parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     @torch.no_grad()

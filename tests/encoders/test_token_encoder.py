@@ -38,8 +38,8 @@ def padded(encoder: TokenEncoder, batch: Batch) -> Tensor:
     assert isinstance(vector_encoder, VectorEncoder)
     vector = batch.values["vector"]
     x_BMD = list(plain_tokens(tabular_encoder, batch).unbind(1))
-    for linear, name, m in zip(vector_encoder.maps, ("ecg", "mri"), (1, 3), strict=True):
-        x_BMD[m] = vector[name] @ linear.weight.mT + linear.bias
+    for i, (name, m) in enumerate((("ecg", 1), ("mri", 3))):
+        x_BMD[m] = vector[name] @ vector_encoder.weights[i][0].mT + vector_encoder.biases[i]
     return torch.stack(x_BMD, dim=1) + encoder.modality_MD
 
 

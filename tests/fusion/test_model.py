@@ -16,7 +16,7 @@ from torch import nn
 
 from remind.cohort import Batch, Encoding, Groups, VectorModality, VectorSchema
 from remind.errors import InputError
-from remind.fusion import FusionModel, GroupContext, Output
+from remind.fusion import FusionModel, GroupContext, Output, ensemble
 from remind.fusion.config import FUSIONS, MIXTURES, ModelConfig
 from remind.fusion.heads import classify
 from remind.fusion.model import Model
@@ -206,7 +206,8 @@ def test_the_packed_transformer_equals_a_padded_one(sizes, seed):
     present_BM = torch.arange(4) < torch.tensor(sizes)[:, None]
     batch = random_batch(present_BM, seed, GROUPS)
     tokens = model.encoder(batch)
-    x_BKD, _ = model.fusion(tokens, GroupContext.from_batch(present_BM, batch.group_B))
+    layout = model.layout(batch)
+    x_BKD, _ = model.fusion(tokens, layout.context, layout.fusion)
     assert isinstance(model.fusion, TransformerFusion)
     expected = padded_transformer(model.fusion, tokens.x_TD, tokens.owner_T)
     out_BC = model.fusion.classify(x_BKD).squeeze(1)
@@ -223,7 +224,7 @@ def test_the_ensemble_readout_is_its_formula():
     x_BMD[tokens.owner_T, tokens.modality_T] = tokens.x_TD
     h_BKD = (x_BMD[:, :, None] * pool.factor_MKD).sum(1) + pool.bias_KD
     h_KBD = h_BKD.transpose(0, 1)
-    assert_same(pool(tokens, context), h_KBD, [tokens.x_TD, *pool.parameters()])
+    assert_same(pool(tokens, context, None), h_KBD, [tokens.x_TD, *pool.parameters()])
 
 
 @pytest.mark.parametrize("num_patients", [1, 7, 8, 30])
@@ -328,3 +329,27 @@ def test_a_model_without_a_representation_and_without_logits_is_refused_when_it_
     with pytest.raises(TypeError, match=r"^Idle must define represent or forward, it has neither$"):
         type("Idle", (FusionModel,), {})
     type("Lazy", (type("Logits", (FusionModel,), {"forward": lambda *_: Output}),), {})
+
+
+@pytest.mark.parametrize(
+    "share_M", [(1, 0.02, 0.9, 0.01), (1, 0.02, 0, 0.9), (0.01, 0.02, 0, 0.03)]
+)
+def test_rare_modalities_are_pooled_as_any_other(share_M, monkeypatch):
+    """Token by token, or in the dense array with all: the same readouts and gradients."""
+    batch = patients(20)
+    layout = make(SMALL).layout(batch)
+    tokens = make(SMALL).encoder(batch)
+    found = []
+    for rare_below in (ensemble.RARE, 0.0):
+        monkeypatch.setattr(ensemble, "RARE", rare_below)
+        torch.manual_seed(0)
+        pool = ensemble.Pool(SMALL.width, 3, torch.tensor(share_M, dtype=torch.float32)).double()
+        rare = pool.rare(tokens.modality_T)
+        x_TD = tokens.x_TD.detach().requires_grad_()
+        x_KBD = pool(tokens._replace(x_TD=x_TD), layout.context, rare)
+        weight_KBD = torch.arange(x_KBD.numel(), dtype=torch.float64).view(x_KBD.shape).sin()
+        grads = torch.autograd.grad((x_KBD * weight_KBD).sum(), [x_TD, *pool.parameters()])
+        found.append([x_KBD, *grads])
+        assert (rare is None) == (not rare_below)
+    for ours, dense in zip(*found, strict=True):
+        torch.testing.assert_close(ours, dense)
