@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-ALIGNED = 64  # bytes; kernels read whole vectors, and want them to begin at such places
+ALIGNED = 64
+"""Bytes: kernels read whole vectors, and want them to begin at such places."""
+
+LARGEST = 64 << 20
+"""Bytes of a tensor that goes through page-locked memory, which the process does not give back."""
 
 
 def map_tensors(function: Callable[[Any], Tensor], tree: T) -> T:
@@ -37,9 +41,10 @@ def map_tensors(function: Callable[[Any], Tensor], tree: T) -> T:
 def to_device(tree: T, device: torch.device | str) -> T:
     """The same with every tensor on a device.
 
-    From the host to another device they go as one copy out of page-locked memory, beside the work
-    of the device: a copy of each would cost a launch, and out of other memory the device would be
-    waited for.
+    From the host to another device the smaller ones go as one copy out of page-locked memory,
+    beside the work of the device: a copy of each would cost a launch, and out of other memory the
+    device would be waited for. They then share one memory, which lives as long as any of them, and
+    what is changed in place in one counts as a change of all for the backward pass.
 
     Args:
         tree: as in `map_tensors`; a tensor that is in it twice is copied once.
@@ -55,13 +60,16 @@ def to_device(tree: T, device: torch.device | str) -> T:
     map_tensors(note, tree)
     if all(tensor.device == device for tensor in own.values()):
         return tree
-    moved = {key: tensor.to(device) for key, tensor in own.items() if tensor.device.type != "cpu"}
-    rest = {key: tensor for key, tensor in own.items() if key not in moved}
-    if device.type != "cpu" and rest:
-        tensors = list(rest.values())
+    small = {
+        key: tensor
+        for key, tensor in own.items()
+        if tensor.device.type == "cpu" != device.type and tensor.nbytes <= LARGEST
+    }
+    moved = {key: tensor.to(device) for key, tensor in own.items() if key not in small}
+    if small:
+        tensors = list(small.values())
         memory = pack(tensors, pin=device.type == "cuda").to(device, non_blocking=True)
-        rest = dict(zip(rest, unpack(memory, tensors), strict=True))
-    moved |= rest
+        moved |= zip(small, unpack(memory, tensors), strict=True)
     return map_tensors(lambda tensor: moved[id(tensor)], tree)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from remind import transfer
 from remind.transfer import ALIGNED, map_tensors, pack, to_device, unpack
 
 
@@ -64,7 +65,18 @@ def test_a_tree_keeps_its_structure_and_its_types_on_a_device() -> None:
         assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
 
 
-def test_all_tensors_are_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tensor_gets_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a memory that stays on the host, for no other device here has values."""
+    plain = Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda x, device, **_: plain(x, "cpu", copy=True))
+    tree = sheet()
+    moved = to_device(tree, "meta")
+    for found, tensor in zip(tensors_of(moved), tensors_of(tree), strict=True):
+        assert torch.equal(found, tensor)
+        assert found.data_ptr() != tensor.data_ptr() or not tensor.numel()
+
+
+def test_all_tensors_but_large_ones_are_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
     plain = Tensor.to
 
@@ -75,6 +87,9 @@ def test_all_tensors_are_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "to", to)
     to_device(sheet(), "meta")
     assert len(copies) == 1
+    monkeypatch.setattr(transfer, "LARGEST", 4 * 3 * 5 - 1)
+    to_device(sheet(), "meta")
+    assert len(copies) == 3
 
 
 def test_what_is_there_already_stays_the_same_object() -> None:

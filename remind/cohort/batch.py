@@ -25,7 +25,8 @@ class Batch:
         label_B: class index int64, -1 unknown.
         group_B: training group int64, -1 unseen.
         groups: where a changed presence finds its group; without it a changed patient is unseen.
-        host: the batch that this one is a copy of on a device; None where it is not known.
+        host: the batch that this one is a copy of on a device; None where it is not known, as
+            after another change than ``with_present``.
     """
 
     values: dict[str, Any]
@@ -40,7 +41,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
-        host = self if self.host is None else self.host
+        host = self if self.present_BM.device.type == "cpu" else self.host
         return replace(self._moved(device), host=host)
 
     def on_host(self) -> "Batch":
@@ -54,15 +55,17 @@ class Batch:
 
     def with_present(self, present_BM: Tensor) -> "Batch":
         """The same patients observed in fewer modalities; their groups follow."""
+        device = self.present_BM.device
+        if self.host is not None:
+            host = self.host.with_present(present_BM.cpu())
+            group_B = to_device(host.group_B, device)
+            return replace(self, present_BM=present_BM, group_B=group_B, host=host)
         if self.groups is None:
             is_same_B = (present_BM == self.present_BM).all(dim=1)
             group_B = torch.where(is_same_B, self.group_B, -1)
         else:
-            group_B = torch.from_numpy(self.groups.ids(present_BM.cpu().numpy())).to(
-                self.group_B.device
-            )
-        host = None if self.host is None else self.host.with_present(present_BM.cpu())
-        return replace(self, present_BM=present_BM, group_B=group_B, host=host)
+            group_B = torch.from_numpy(self.groups.ids(present_BM.cpu().numpy())).to(device)
+        return replace(self, present_BM=present_BM, group_B=group_B)
 
 
 def make_batch(encoded: Encoded, rows: np.ndarray) -> Batch:

@@ -31,7 +31,7 @@ class CodesEncoder(ModalityEncoders):
         self, item: CodesModality, *, width: int, num_modalities: int, rank: int
     ) -> "BagEncoder":
         """Make the encoder of one modality."""
-        return BagEncoder(item, width=width, num_modalities=num_modalities)
+        return BagEncoder(item, width=width)
 
 
 class BagPlan(NamedTuple):
@@ -65,13 +65,13 @@ class BagEncoder(PlannedEncoder):
 
     Args:
         item: the modality.
-        width, num_modalities: as above.
+        width: as above.
     """
 
     share_K1: Tensor
     mean_K: Tensor
 
-    def __init__(self, item: CodesModality, *, width: int, num_modalities: int) -> None:
+    def __init__(self, item: CodesModality, *, width: int) -> None:
         super().__init__()
         self.num_tokens = item.num_tokens
         mean_K = torch.tensor(item.mean_K, dtype=torch.float32)
@@ -87,7 +87,6 @@ class BagEncoder(PlannedEncoder):
             item.count,
             is_timed=item.time is not None,
             width=width,
-            num_modalities=num_modalities,
             num_tokens=item.num_tokens,
         )
 
@@ -105,7 +104,7 @@ class BagEncoder(PlannedEncoder):
         place_V2 = values.place_V2.index_select(0, plan.codes.item_V)
         tokens = self.pool(x_Vd, place_V2, plan.codes)
         sum_Sd = x_Vd.new_zeros(len(plan.codes.num_S), EVENT_WIDTH)
-        sum_Sd = sum_Sd.index_add(0, plan.codes.pair_V, x_Vd)
+        sum_Sd = sum_Sd.index_add(0, plan.codes.patient_V, x_Vd)
         bag_SD = (sum_Sd - self.mean_K @ table_Kd) @ self.project_dD
         first_S = torch.arange(len(bag_SD), device=bag_SD.device) * self.num_tokens
-        return tokens._replace(x_TD=tokens.x_TD.index_add(0, first_S, bag_SD))
+        return tokens._replace(x_TD=tokens.x_TD.index_add(0, first_S, bag_SD.to(tokens.x_TD.dtype)))

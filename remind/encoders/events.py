@@ -33,7 +33,6 @@ class EventPool(nn.Module):
         count: of the training patients' events.
         is_timed: whether events have a time.
         width: D.
-        num_modalities: M of the cohort.
         num_tokens: Q.
     """
 
@@ -44,18 +43,16 @@ class EventPool(nn.Module):
         *,
         is_timed: bool,
         width: int,
-        num_modalities: int,
         num_tokens: int,
     ) -> None:
         super().__init__()
-        self.modality, self.num_tokens, self.count = modality, num_tokens, count
+        self.num_tokens, self.count = num_tokens, count
         self.time = _two_layers(2, EVENT_WIDTH) if is_timed else None
         self.mix = _two_layers(EVENT_WIDTH, 2 * EVENT_WIDTH)
         self.pool = ItemPool(
-            [modality],
+            modality,
             item_width=EVENT_WIDTH,
             width=width,
-            num_modalities=num_modalities,
             num_tokens=num_tokens,
             heads=HEADS,
         )
@@ -69,7 +66,7 @@ class EventPool(nn.Module):
             owner_V: patient of each event, int64, on the host.
             present_BM: bool, on the host.
         """
-        return self.pool.plan(owner_V, torch.full_like(owner_V, self.modality), present_BM)
+        return self.pool.plan(owner_V, present_BM)
 
     def forward(self, x_Vd: Tensor, place_V2: Tensor, plan: ItemPlan) -> Tokens:
         """Pool the events that are read, in the order of the plan.

@@ -27,14 +27,11 @@ class PixelModalityEncoder(FileModalityEncoder):
     Args:
         item: what training found of it.
         width: D.
-        num_modalities: M of the cohort.
     """
 
-    def __init__(self, item: PixelModality, *, width: int, num_modalities: int) -> None:
+    def __init__(self, item: PixelModality, *, width: int) -> None:
         network, item_width = _network(item)
-        super().__init__(
-            item, network, item_width=item_width, width=width, num_modalities=num_modalities
-        )
+        super().__init__(item, network, item_width=item_width, width=width)
         self.is_augmented = item.augment and item.train
         self.flips = item.flips
 
@@ -57,7 +54,7 @@ class PixelEncoder(ModalityEncoders):
         self, item: PixelModality, *, width: int, num_modalities: int, rank: int
     ) -> PixelModalityEncoder:
         """Make the encoder of one modality."""
-        return PixelModalityEncoder(item, width=width, num_modalities=num_modalities)
+        return PixelModalityEncoder(item, width=width)
 
 
 class Backbone(nn.Module):

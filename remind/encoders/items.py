@@ -1,17 +1,16 @@
 """Any number of items of a patient's modality to a few tokens, by attention.
 
-T tokens, D width, V items, d width of an item, M modalities, m of them with items, B patients of a
-batch, Q tokens per observed modality, H means of a token, S observed pairs of patient and modality.
+T tokens, D width, V items, d width of an item, M modalities, B patients of a batch, Q tokens per
+patient, H means of a token, S patients who are observed in the modality.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remind.encoders.tokens import Tokens, observed
+from remind.encoders.tokens import Tokens
 
 
 class ItemPlan(NamedTuple):
@@ -19,91 +18,78 @@ class ItemPlan(NamedTuple):
 
     Attributes:
         owner_T, modality_T: of each token.
-        item_V: the items that are read, pair after pair.
-        pair_V: of each of them.
-        place_V: of its modality among the m.
-        num_S: items of every pair.
+        item_V: the items that are read, patient after patient.
+        patient_V: place among the S of the owner of each of them.
+        num_S: items of every patient.
         start_S: the first of them.
     """
 
     owner_T: Tensor
     modality_T: Tensor
     item_V: Tensor
-    pair_V: Tensor
-    place_V: Tensor
+    patient_V: Tensor
     num_S: Tensor
     start_S: Tensor
 
     def repeat(self, times: int) -> "ItemPlan":
-        """The plan where each item is so many, side by side, read all; on any device."""
+        """The plan where each item that is read has so many parts, side by side; on any device."""
+        patient_V = self.patient_V.repeat_interleave(times)
         return self._replace(
-            pair_V=self.pair_V.repeat_interleave(times),
-            place_V=self.place_V.repeat_interleave(times),
+            item_V=torch.arange(len(patient_V), device=patient_V.device),
+            patient_V=patient_V,
             num_S=self.num_S * times,
             start_S=self.start_S * times,
         )
 
 
 class ItemPool(nn.Module):
-    """Q tokens per observed modality, each a sum of H attention-weighted means of its items.
+    """Q tokens per observed patient, each a sum of H attention-weighted means of the items.
 
         token_q = sum_h P_qh sum_v a_qhv W x_v,
-        a_qhv = softmax over the items v of (k_mqh . x_v / sqrt(d))
+        a_qhv = softmax over the items v of (k_qh . x_v / sqrt(d))
 
-    Every modality m has its own queries k_mqh (pooling by multi-head attention, Lee et al. 2019).
-    Items are a set: their order is irrelevant, and only those of observed modalities are read.
-    An observed modality without any item gives tokens of zeros.
+    The queries k_qh are learned (pooling by multi-head attention, Lee et al. 2019). Items are a
+    set: their order is irrelevant. A patient without any item has tokens of zeros.
 
     Args:
-        modalities: indices of the modalities that have items.
+        modality: index of the modality.
         item_width: d.
         width: D.
-        num_modalities: M of the cohort.
         num_tokens: Q.
         heads: H.
     """
 
     def __init__(
-        self,
-        modalities: Sequence[int],
-        *,
-        item_width: int,
-        width: int,
-        num_modalities: int,
-        num_tokens: int = 2,
-        heads: int = 1,
+        self, modality: int, *, item_width: int, width: int, num_tokens: int = 2, heads: int = 1
     ) -> None:
         super().__init__()
-        self.modalities = sorted(modalities)
-        self.num_tokens, self.heads = num_tokens, heads
+        self.modality, self.num_tokens, self.heads = modality, num_tokens, heads
         num_means = num_tokens * heads
-        self.query_MQd = nn.Parameter(torch.randn(num_modalities, num_means, item_width))
+        self.query_Qd = nn.Parameter(torch.randn(num_means, item_width))
         self.value = nn.Linear(item_width, item_width)
         scale = (num_means * item_width) ** -0.5
         project_QdD = torch.empty(num_means, item_width, width).uniform_(-1, 1) * scale
         self.project_QdD = nn.Parameter(project_QdD)
 
-    def plan(self, owner_V: Tensor, modality_V: Tensor, present_BM: Tensor) -> ItemPlan:
+    def plan(self, owner_V: Tensor, present_BM: Tensor) -> ItemPlan:
         """Find the items that are read.
 
         Args:
-            owner_V, modality_V: whose the items are, int64, on the host.
-            present_BM: bool, on the host; items of other pairs are left out.
+            owner_V: whose the items of the modality are, int64, on the host.
+            present_BM: bool, on the host; items of patients who are not observed are left out.
         """
-        modality_m = torch.tensor(self.modalities)
-        owner_S, place_S = observed(present_BM.index_select(1, modality_m))
-        pair_Bm = torch.zeros(len(present_BM), len(modality_m), dtype=torch.int64)
-        pair_Bm[owner_S, place_S] = torch.arange(len(owner_S))
-        item_V = present_BM[owner_V, modality_V].nonzero().squeeze(1)
-        place_V = torch.searchsorted(modality_m, modality_V[item_V])
-        pair_V, order_V = pair_Bm[owner_V[item_V], place_V].sort(stable=True)
-        num_S = torch.bincount(pair_V, minlength=len(owner_S))
+        present_B = present_BM[:, self.modality]
+        owner_S = present_B.nonzero().squeeze(1)
+        place_B = present_B.cumsum(0) - 1
+        item_V = present_B[owner_V].nonzero().squeeze(1)
+        patient_V, order_V = place_B[owner_V[item_V]].sort(stable=True)
+        num_S = torch.bincount(patient_V, minlength=len(owner_S))
+        owner_T = owner_S.repeat_interleave(self.num_tokens)
         return ItemPlan(
-            owner_T=owner_S.repeat_interleave(self.num_tokens),
-            modality_T=modality_m[place_S].repeat_interleave(self.num_tokens),
+            owner_T=owner_T,
+            modality_T=torch.full_like(owner_T, self.modality),
             item_V=item_V[order_V],
-            pair_V=pair_V,
-            place_V=place_V[order_V],
+            patient_V=patient_V,
             num_S=num_S,
             start_S=num_S.cumsum(0) - num_S,
         )
@@ -117,15 +103,16 @@ class ItemPool(nn.Module):
         return Tokens(x_SQD.flatten(0, 1), plan.owner_T, plan.modality_T)
 
     def _pool(self, x_Vd: Tensor, plan: ItemPlan) -> Tensor:
-        """Means (S, Q, d) of the items of each pair under its softmax."""
-        score_VQ = self._scores(x_Vd, plan.place_V) / x_Vd.shape[1] ** 0.5
-        index_VQ = plan.pair_V[:, None].expand_as(score_VQ)
+        """Means (S, Q, d) of the items of each patient, in 32 bits or more."""
+        dtype = torch.promote_types(x_Vd.dtype, torch.float32)
+        score_VQ = (x_Vd @ self.query_Qd.mT / x_Vd.shape[1] ** 0.5).to(dtype)
+        index_VQ = plan.patient_V[:, None].expand_as(score_VQ)
         top_SQ = score_VQ.new_full((len(plan.num_S), score_VQ.shape[1]), -torch.inf)
         top_SQ = top_SQ.scatter_reduce(0, index_VQ, score_VQ.detach(), "amax")
-        weight_VQ = (score_VQ - top_SQ.index_select(0, plan.pair_V)).exp()
-        total_SQ = torch.zeros_like(top_SQ).index_add(0, plan.pair_V, weight_VQ)
-        share_VQ = weight_VQ / total_SQ.index_select(0, plan.pair_V)
-        places_V = torch.arange(len(x_Vd), device=x_Vd.device)
+        weight_VQ = (score_VQ - top_SQ.index_select(0, plan.patient_V)).exp()
+        total_SQ = torch.zeros_like(top_SQ).index_add(0, plan.patient_V, weight_VQ)
+        share_VQ = weight_VQ / total_SQ.index_select(0, plan.patient_V)
+        places_V, x_Vd = torch.arange(len(x_Vd), device=x_Vd.device), x_Vd.to(dtype)
         mean_SQd = torch.stack(
             [
                 F.embedding_bag(
@@ -141,11 +128,3 @@ class ItemPool(nn.Module):
         )
         # The mean of values is the value of the mean; where there is no item, there is none.
         return self.value(mean_SQd) * (plan.num_S > 0)[:, None, None]
-
-    def _scores(self, x_Vd: Tensor, place_V: Tensor) -> Tensor:
-        """Products (V, Q) of items with the queries of their modalities."""
-        query_mQd = torch.stack([self.query_MQd[m] for m in self.modalities])
-        score_VmQ = (x_Vd @ query_mQd.flatten(0, 1).mT).unflatten(1, query_mQd.shape[:2])
-        if len(query_mQd) == 1:
-            return score_VmQ[:, 0]
-        return score_VmQ[torch.arange(len(place_V), device=place_V.device), place_V]

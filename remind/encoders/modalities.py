@@ -3,6 +3,7 @@
 D width, B patients, M modalities.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,9 @@ class ModalityEncoders(PlannedEncoder):
             for item in schema.modalities
         )
 
+    @abstractmethod
     def make_part(self, item: Any, *, width: int, num_modalities: int, rank: int) -> PlannedEncoder:
         """Make the encoder of one modality."""
-        raise NotImplementedError
 
     def plan(self, values: dict[str, Any], present_BM: Tensor) -> Plan:
         """Join the plans of the modalities."""

@@ -6,7 +6,7 @@ all work before it; asked on the host, where batches are made, it is not.
 T tokens, B patients, M modalities.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -57,7 +57,7 @@ class Plan:
         return Tokens(x_TD, self.owner_T, self.modality_T)
 
 
-class PlannedEncoder(nn.Module):
+class PlannedEncoder(nn.Module, ABC):
     """An encoder in two halves: what waits for nothing, and before it, on the host, its plan."""
 
     @abstractmethod

@@ -50,7 +50,6 @@ class EventEncoder(PlannedEncoder):
             item.count,
             is_timed=True,
             width=width,
-            num_modalities=num_modalities,
             num_tokens=item.num_tokens,
         )
 

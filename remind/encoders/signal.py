@@ -22,14 +22,11 @@ class SignalModalityEncoder(FileModalityEncoder):
     Args:
         item: what training found of it.
         width: D.
-        num_modalities: M of the cohort.
     """
 
-    def __init__(self, item: SignalModality, *, width: int, num_modalities: int) -> None:
+    def __init__(self, item: SignalModality, *, width: int) -> None:
         network = ResidualNet((2 * len(item.leads), item.num_samples), WIDTHS, KERNEL)
-        super().__init__(
-            item, network, item_width=WIDTHS[-1], width=width, num_modalities=num_modalities
-        )
+        super().__init__(item, network, item_width=WIDTHS[-1], width=width)
 
     def look(self, x_V: Tensor) -> Tensor:
         """What is at the places (V, P, d) of signals (V, L, S); NaN where no sample is."""
@@ -46,4 +43,4 @@ class SignalEncoder(ModalityEncoders):
         self, item: SignalModality, *, width: int, num_modalities: int, rank: int
     ) -> SignalModalityEncoder:
         """Make the encoder of one modality."""
-        return SignalModalityEncoder(item, width=width, num_modalities=num_modalities)
+        return SignalModalityEncoder(item, width=width)

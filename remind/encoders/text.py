@@ -4,7 +4,7 @@ T tokens, D width, B patients, M modalities, V items of a modality in a batch, F
 of items, K n-grams of a vocabulary, r width of an n-gram, d numbers of a transformer's vector.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -37,7 +37,7 @@ class TextEncoder(ModalityEncoders):
         self, item: TextModality, *, width: int, num_modalities: int, rank: int
     ) -> "NoteEncoder":
         """Make the encoder of one modality."""
-        return NoteEncoder(item, width=width, num_modalities=num_modalities)
+        return NoteEncoder(item, width=width)
 
 
 class NotePlan(NamedTuple):
@@ -58,9 +58,8 @@ class NotePlan(NamedTuple):
 class NoteEncoder(PlannedEncoder):
     """Tokens of one modality; only the notes of patients that are observed in it are read."""
 
-    def __init__(self, item: TextModality, *, width: int, num_modalities: int) -> None:
+    def __init__(self, item: TextModality, *, width: int) -> None:
         super().__init__()
-        self.index = item.index
         if item.vocabulary is not None:
             self.items: Items = NgramItems(item.vocabulary)
             item_width = NGRAM_WIDTH
@@ -69,17 +68,15 @@ class NoteEncoder(PlannedEncoder):
             model, item_width = item.model, width
             self.items = TrainedItems(model, width) if item.train else FrozenItems(model.dim, width)
         self.pool = ItemPool(
-            [item.index],
+            item.index,
             item_width=item_width,
             width=width,
-            num_modalities=num_modalities,
             num_tokens=item.num_tokens,
         )
 
     def plan(self, values: TextBatch, present_BM: Tensor) -> NotePlan:
         """Find the items that are read, and their parts."""
-        modality_V = torch.full_like(values.owner_V, self.index)
-        items = self.pool.plan(values.owner_V, modality_V, present_BM)
+        items = self.pool.plan(values.owner_V, present_BM)
         parts = self.items.plan(values, items.item_V)
         return NotePlan(items.owner_T, items.modality_T, items, parts)
 
@@ -88,7 +85,7 @@ class NoteEncoder(PlannedEncoder):
         return self.pool(self.items(values, plan.items.item_V, plan.parts), plan.items)
 
 
-class Items(nn.Module):
+class Items(nn.Module, ABC):
     """What makes the items of notes."""
 
     @abstractmethod

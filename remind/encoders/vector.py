@@ -66,10 +66,10 @@ class VectorEncoder(PlannedEncoder):
         self.lengths: dict[int, list[int]] = {}
         for i, item in enumerate(schema.modalities):
             self.lengths.setdefault(item.dim, []).append(i)
-        # One parameter per length, whatever the number of modalities. Biases have one axis, for
-        # they are not decayed.
+        # One parameter per length, whatever the number of modalities: maps one below the other, so
+        # that their rows can be sharded, and biases of one axis, for they are not decayed.
         groups = [[maps[i] for i in same] for same in self.lengths.values()]
-        self.weights = nn.ParameterList(torch.stack([x.weight for x in same]) for same in groups)
+        self.weights = nn.ParameterList(torch.cat([x.weight for x in same]) for same in groups)
         self.biases = nn.ParameterList(torch.cat([x.bias for x in same]) for same in groups)
 
     def plan(self, values: Any, present_BM: Tensor) -> VectorPlan:
@@ -97,8 +97,8 @@ class VectorEncoder(PlannedEncoder):
 
     def _map(self, vectors: Sequence[Tensor], group: int, ends_I: Tensor) -> Tensor:
         """Map the vectors (N, F) of I modalities of one length, each by its own map: (sum N, D)."""
-        weight_IDF = self.weights[group]
-        bias_ID = self.biases[group].view(weight_IDF.shape[:2])
+        weight_IDF = self.weights[group].unflatten(0, (len(vectors), -1))
+        bias_ID = self.biases[group].unflatten(0, (len(vectors), -1))
         dtype = weight_IDF.dtype
         if weight_IDF.device.type != "cpu":
             dtype = operand_dtype(weight_IDF) or dtype

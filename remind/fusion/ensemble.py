@@ -4,10 +4,9 @@ A parameter-efficient ensemble (BatchEnsemble, Wen et al. 2020; TabM, Gorishniy 
 carried over from flat tables to sets of tokens: the members share encoders, experts and matrices,
 and differ in element-wise factors. Tokens are computed once, whatever K is.
 
-T tokens, D width, B patients, K members, M modalities, S slots of them, C classes.
+T tokens (R of rare modalities), D width, B patients, K members, M modalities (m that training saw),
+C classes.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -55,16 +54,6 @@ class MemberLinear(nn.Module):
         return torch.baddbmm(bias_K1D, x_KBD, weight_KDD)
 
 
-class RareTokens(NamedTuple):
-    """Tokens of modalities that few training patients were observed in.
-
-    Attributes:
-        place_R: their places among the tokens, int64.
-    """
-
-    place_R: Tensor
-
-
 class Pool(nn.Module):
     """Member readouts of the tokens, and of who is absent.
 
@@ -76,7 +65,7 @@ class Pool(nn.Module):
 
     The first sum is one matmul per element of the width over a dense array of patients and
     modalities. Modalities that few are observed in have no part in that array: their tokens are
-    added one by one, so that they cost what is observed of them.
+    added one by one. (The second sum is one small matmul over all modalities.)
 
     Args:
         width: D.
@@ -111,13 +100,11 @@ class Pool(nn.Module):
         self.absent_MD = nn.Parameter(absent_MD)
         self.bias_KD = nn.Parameter(torch.zeros(members, width))
 
-    def rare(self, modality_T: Tensor) -> RareTokens | None:
-        """Find the tokens of rare modalities on the host; None if there is no such modality."""
-        if self.is_dense:
-            return None
-        return RareTokens(self._host_is_rare_M[modality_T].nonzero().squeeze(1))
+    def rare(self, modality_T: Tensor) -> Tensor | None:
+        """Find the tokens of rare modalities on the host (int64); None if no modality is rare."""
+        return None if self.is_dense else self._host_is_rare_M[modality_T].nonzero().squeeze(1)
 
-    def forward(self, tokens: Tokens, context: GroupContext, rare: RareTokens | None) -> Tensor:
+    def forward(self, tokens: Tokens, context: GroupContext, rare_R: Tensor | None) -> Tensor:
         """Return the readouts (K, B, D); on CPU they may lie in memory as ``weigh`` has it."""
         num_patients = len(context.combo_B)
         place_T, present_UM, num_places = tokens.modality_T, context.present_UM, self.num_dense
@@ -135,15 +122,15 @@ class Pool(nn.Module):
             factor_MKD * self.absent_MD.unsqueeze(1),
             self.bias_KD,
         )
-        return x_KBD if rare is None else self._add(members_first(x_KBD), tokens, rare)
+        return x_KBD if rare_R is None else self._add(members_first(x_KBD), tokens, rare_R)
 
-    def _add(self, x_KBD: Tensor, tokens: Tokens, rare: RareTokens) -> Tensor:
+    def _add(self, x_KBD: Tensor, tokens: Tokens, rare_R: Tensor) -> Tensor:
         """Add rare tokens, each times the factors of its modality."""
         owner_R, modality_R = (
-            column.index_select(0, rare.place_R) for column in (tokens.owner_T, tokens.modality_T)
+            column.index_select(0, rare_R) for column in (tokens.owner_T, tokens.modality_T)
         )
         factor_RKD = self.factor_MKD.index_select(0, self.factor_of_M.index_select(0, modality_R))
-        token_RKD = tokens.x_TD.index_select(0, rare.place_R).unsqueeze(1) * factor_RKD
+        token_RKD = tokens.x_TD.index_select(0, rare_R).unsqueeze(1) * factor_RKD
         members, num_patients, _ = x_KBD.shape
         member_K1 = torch.arange(members, device=owner_R.device).unsqueeze(1)
         place_KR = member_K1 * num_patients + owner_R
@@ -213,7 +200,7 @@ class EnsembleFusion(nn.Module):
         num_modalities: M.
         num_classes: C.
         counts_G: training patients of every group.
-        share_M: of the training patients that were observed in each modality; all if None.
+        share_M: of the training patients that were observed in each modality.
     """
 
     def __init__(
@@ -223,11 +210,9 @@ class EnsembleFusion(nn.Module):
         num_modalities: int,
         num_classes: int,
         counts_G: Tensor,
-        share_M: Tensor | None = None,
+        share_M: Tensor,
     ) -> None:
         super().__init__()
-        if share_M is None:
-            share_M = torch.ones(num_modalities)
         width, members = config.width, config.members
         self.factors = (
             GroupFactors(config, num_modalities=num_modalities, counts_G=counts_G)
@@ -245,18 +230,18 @@ class EnsembleFusion(nn.Module):
         self.head_KDC = nn.Parameter(head_KDC)
         self.bias_KC = nn.Parameter(torch.zeros(members, num_classes))
 
-    def layout(self, owner_T: Tensor, modality_T: Tensor, num_patients: int) -> RareTokens | None:
+    def layout(self, owner_T: Tensor, modality_T: Tensor, num_patients: int) -> Tensor | None:
         """Find on the host what ``forward`` needs to know of the tokens of some patients."""
         return self.pool.rare(modality_T)
 
     def forward(
-        self, tokens: Tokens, context: GroupContext, rare: RareTokens | None
+        self, tokens: Tokens, context: GroupContext, rare_R: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return what the members know (B, K, D) and the penalty; ``rare`` is of ``layout``."""
+        """Return what the members know (B, K, D) and the penalty; ``rare_R`` is of ``layout``."""
         penalty = tokens.x_TD.new_zeros(())
         if self.factors is not None:
             tokens, penalty = self.factors(tokens, context)
-        x_KBD = self.pool(tokens, context, rare)
+        x_KBD = self.pool(tokens, context, rare_R)
         x_KBD = self.dropout(members_first(F.relu(x_KBD)))
         for layer in self.layers:
             x_KBD = self.dropout(layer(x_KBD).relu_())

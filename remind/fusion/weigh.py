@@ -26,7 +26,7 @@ def weigh(
 
     Args:
         x_MBD: tokens, zero where a modality is absent.
-        is_absent_MB: bool.
+        is_absent_MB: bool; it and what is absent may be of more modalities than the tokens.
         factor_MKD: of tokens.
         absent_MKD: what is added where a modality is absent.
         bias_KD: what is always added.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from remind.objectives.base import Objective, from_all_ranks
 from remind.objectives.checks import check_number
+from remind.transfer import to_device
 
 
 class FairMixup(Objective):
@@ -64,7 +65,7 @@ class FairMixup(Objective):
         x_BKD, label_B, group_B = (from_all_ranks(own) for own in (x_BKD, label_B, group_B))
         order_B = torch.rand(len(label_B), generator=generator)
         time = torch.rand((), generator=generator)
-        order_B, time = (drawn.to(x_BKD.device, non_blocking=True) for drawn in (order_B, time))
+        order_B, time = to_device((order_B, time), x_BKD.device)
         partner_B = partners(label_B, order_B)
         slope_BC = slopes(x_BKD[partner_B], x_BKD, time, classify)
         is_pair_B = group_B != group_B[partner_B]

@@ -29,7 +29,8 @@ class WeightAverage:
             if getattr(parameter, "by_rows", False)
         }
         pairs = zip(self.averages, self.parameters, strict=True)
-        self.dense = [pair for pair in pairs if pair[1] not in self.rows]
+        dense = [pair for pair in pairs if pair[1] not in self.rows]
+        self.dense_averages, self.dense_parameters = ([pair[i] for pair in dense] for i in (0, 1))
         average_of = dict(zip(self.parameters, self.averages, strict=True))
         names = model.named_parameters(remove_duplicate=False)  # a tied parameter has several
         self.named_averages = {name: average_of[parameter] for name, parameter in names}
@@ -40,9 +41,9 @@ class WeightAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         for rows in self.rows.values():
             rows.update(decay)
-        if self.dense:
-            averages, parameters = (list(column) for column in zip(*self.dense, strict=True))
-            torch._foreach_lerp_(averages, parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        if self.dense_averages:
+            lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+            lerp(self.dense_averages, self.dense_parameters, 1 - decay)
 
     @contextmanager
     @torch.no_grad()

@@ -23,6 +23,7 @@ from remind.training.sampling import epoch_rows, training_output
 from remind.training.schedule import learning_rate
 from remind.training.seeds import step_generator
 from remind.training.teacher import Teacher, taught_losses
+from remind.transfer import to_device
 from remind.world import num_ranks
 
 OBJECTIVE = 1
@@ -92,7 +93,7 @@ class Steps:
     def _step(self, state: TrainState, batch: Batch, part: Part, index: int) -> Tensor:
         """One step of the optimizer; the objective sees the groups before modality dropout."""
         config, device = self.config, self.engine.device
-        group_B = batch.group_B.to(device, non_blocking=True)
+        group_B = to_device(batch.group_B, device)
         if config.modality_dropout:
             num_modalities = batch.present_BM.shape[1]
             uniform_BX = draw(self.seed, state.epoch, index, part.num_all, num_modalities)

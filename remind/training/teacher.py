@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remind.evaluation.metrics import log_loss
+from remind.transfer import to_device
 
 ENOUGH = 0.1
 """A validation loss of the teacher so much above the model's, relatively, and it is not heard."""
@@ -44,7 +45,7 @@ class Teacher:
 
     def of(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """Its probabilities of some patients (B, C)."""
-        return torch.from_numpy(self.prob_NC[rows]).to(device, non_blocking=True)
+        return to_device(torch.from_numpy(self.prob_NC[rows]), device)
 
 
 def taught_losses(logits_BKC: Tensor, label_B: Tensor, prob_BC: Tensor, share: float) -> Tensor:

@@ -221,6 +221,22 @@ def test_a_batch_with_fewer_modalities_finds_its_groups(folder: Path) -> None:
     assert batch.present_BM.tolist() == cohort.present_NM[:20].tolist()
 
 
+def test_a_batch_on_a_device_knows_the_one_on_the_host(folder: Path) -> None:
+    """Whatever is then hidden from it; here the device is the host again, or has no values."""
+    cohort = read_cohort(folder)
+    encoding = Encoding.fit(cohort, cohort.rows("train"))
+    batch = encoding.transform(cohort).batch(np.arange(20))
+    assert batch.to("meta").to("meta").on_host() is batch
+    unknown = replace(batch.to("meta"), host=None)
+    assert unknown.to("meta").host is None
+    fewer = batch.present_BM & torch.tensor([True, True, False])
+    dropped, expected = replace(batch, host=batch).with_present(fewer), batch.with_present(fewer)
+    for found in (dropped, dropped.on_host()):
+        assert torch.equal(found.present_BM, expected.present_BM)
+        assert torch.equal(found.group_B, expected.group_B)
+    assert dropped.on_host() is not dropped
+
+
 def test_flat_table_holds_numbers_codes_and_vectors(folder: Path) -> None:
     cohort = read_cohort(folder)
     encoding = Encoding.fit(cohort, cohort.rows("train"))

@@ -144,7 +144,7 @@ def test_a_token_is_its_formula() -> None:
     """Time, mixing, the means of two heads, and the logarithm of the count, one after the other."""
     torch.manual_seed(0)
     count = CountScale(mean=0.7, std=0.4)
-    pool = EventPool(1, count, is_timed=True, width=6, num_modalities=2, num_tokens=3).double()
+    pool = EventPool(1, count, is_timed=True, width=6, num_tokens=3).double()
     x_Vd, place_V2 = torch.randn(5, EVENT_WIDTH).double(), torch.randn(5, 2).double()
     owner_V = torch.tensor([0, 0, 0, 2, 2])
     plan = pool.plan(owner_V, torch.ones(3, 2, dtype=torch.bool))
@@ -158,7 +158,7 @@ def test_a_token_is_its_formula() -> None:
         for q in range(3):
             expected_D = log * pool.count_QD[q]
             for head in (HEADS * q, HEADS * q + 1):
-                share_V = (own_Vd @ pool.pool.query_MQd[1, head] / EVENT_WIDTH**0.5).softmax(0)
+                share_V = (own_Vd @ pool.pool.query_Qd[head] / EVENT_WIDTH**0.5).softmax(0)
                 mean_d = pool.pool.value(share_V @ own_Vd)
                 expected_D = expected_D + mean_d @ pool.pool.project_QdD[head]
             torch.testing.assert_close(tokens.x_TD[tokens.owner_T == patient][q], expected_D)

@@ -39,7 +39,7 @@ def padded(encoder: TokenEncoder, batch: Batch) -> Tensor:
     vector = batch.values["vector"]
     x_BMD = list(plain_tokens(tabular_encoder, batch).unbind(1))
     for i, (name, m) in enumerate((("ecg", 1), ("mri", 3))):
-        x_BMD[m] = vector[name] @ vector_encoder.weights[i][0].mT + vector_encoder.biases[i]
+        x_BMD[m] = vector[name] @ vector_encoder.weights[i].mT + vector_encoder.biases[i]
     return torch.stack(x_BMD, dim=1) + encoder.modality_MD
 
 

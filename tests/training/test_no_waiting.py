@@ -1,35 +1,40 @@
-"""A training step asks the device nothing: it runs on a device that has no values to answer with.
+"""Steps of training on a cohort of every kind: they wait for no device, and work in bfloat16.
 
-On CUDA every answer is a wait for all work before it (a length, a maximum, whether any). The device
-`meta` computes shapes only, and refuses such questions. Two things are left out, for there they are
-of torch alone: autocast, which does not know the device, and the fused optimizer.
+On CUDA whatever a step asks of a tensor is a wait for all work before it (a length, a maximum,
+whether any). The device `meta` computes shapes only, and refuses such questions. Three things are
+left out there: autocast, which does not know the device, the fused optimizer, which is torch's
+own, and the mean loss, which is read once in 64 steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from remind.cohort import Batch, Encoding, read_cohort
+from remind.cohort import Encoded, Encoding, read_cohort
+from remind.fusion import ensemble
 from remind.fusion.config import FUSIONS, MIXTURES
 from remind.fusion.model import Model
 from remind.methods import METHODS
 from remind.objectives import OBJECTIVES
 from remind.sources import toy_hospital
 from remind.training.average import WeightAverage
-from remind.training.dropout import draw, drop_modalities
-from remind.training.losses import patient_losses
-from remind.training.sampling import training_output
+from remind.training.checkpoint import TrainState
+from remind.training.mean import MeanLoss
 from remind.training.settings import with_overrides
-from remind.training.teacher import taught_losses
+from remind.training.steps import Steps
+from remind.training.teacher import Teacher
 
 NUM = 40
+Hospital = tuple[Encoding, Encoded, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Encoding, Batch]]:
-    """A cohort of every kind, and a batch of it on the host."""
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    """A cohort of every kind, and its training rows."""
     folder = tmp_path_factory.mktemp("hospital")
     toy_hospital.write(folder, patients=NUM, seed=0)
     with pytest.MonkeyPatch.context() as patch:
@@ -37,64 +42,115 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Encodin
         cohort = read_cohort(folder)
         rows = cohort.rows("train")
         encoding = Encoding.fit(cohort, rows)
-        yield encoding, encoding.transform(cohort).batch(rows)
+        yield encoding, encoding.transform(cohort), rows
 
 
-@pytest.fixture(autouse=True)
-def _no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+class MetaEngine:
+    """What `Steps` asks of an engine, on a device without values."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.device = model.to("meta"), torch.device("meta")
+
+    def train(self, work: Callable[[nn.Module], Any]) -> Any:
+        return work(self.model)
+
+    def step(self, loss: Tensor, clip: float) -> None:
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        assert loss.device == self.device
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch) -> None:
     known = torch.is_autocast_enabled
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device != "meta" and known())
     monkeypatch.setattr(
+        torch, "is_autocast_enabled", lambda device: device != "meta" and known(device)
+    )
+    monkeypatch.setattr(  # whose purpose here is to be switched off
         torch, "autocast", lambda device, **options: torch.enable_grad()
-    )  # whose purpose is to be switched off
+    )
+    monkeypatch.setattr(MeanLoss, "look", lambda mean: None)
 
 
-def step(encoding: Encoding, batch: Batch, objective_name: str, sets: list[str]) -> None:
-    """What `Steps` does with a batch, up to the optimizer."""
+def train(hospital: Hospital, objective_name: str, sets: list[str]) -> Model:
+    """An epoch of two batches, with a teacher, modalities hidden and an average."""
+    encoding, encoded, rows = hospital
     settings: Any = with_overrides(METHODS["default"].default_settings(), sets)
-    model = Model(encoding, 2, settings.model).train()
+    model = Model(encoding, 2, settings.model)
     model.on_epoch(1, 2)
-    average = WeightAverage(model.to("meta"), 0.99)
+    engine: Any = MetaEngine(model)
     groups, kind = encoding.groups, OBJECTIVES[objective_name]
     counts_G, patterns_GM = (torch.from_numpy(x) for x in (groups.counts_G, groups.patterns_GM))
-    objective = kind(counts_G, kind.Config(), patterns_GM=patterns_GM)
-    objective.begin(batch.label_B, batch.group_B)
-    objective.to("meta").train()
-    group_B = batch.group_B.to("meta")
-    uniform_BX = draw(0, 0, 0, len(batch), batch.present_BM.shape[1])
-    batch = batch.with_present(drop_modalities(batch.present_BM, 0.3, uniform_BX)).to("meta")
-    logits_BKC, penalty, added = training_output(
-        model, batch, objective, group_B, num_own=len(batch), generator=torch.Generator()
+    objective: Any = kind(counts_G, kind.Config(), patterns_GM=patterns_GM)
+    objective.draws = lambda group_N: None  # whom an epoch draws is asked before its first step
+    label_N, group_N = (torch.from_numpy(x[rows]) for x in (encoded.label_N, encoded.group_N))
+    objective.begin(label_N, group_N)
+    prob_NC = np.full((len(encoded.label_N), 2), 0.5, np.float32)
+    train = with_overrides(settings, ["modality_dropout=0.3", "batch_size=16"]).train
+    steps = Steps(
+        engine=engine,
+        objective=objective.to("meta"),
+        encoded=encoded,
+        rows=rows,
+        config=train,
+        seed=0,
+        teacher=Teacher(prob_NC, encoded.label_N, rows[:0], 0.5),
     )
-    loss_B = patient_losses(logits_BKC, batch.label_B)
-    prob_BC = torch.full((len(batch), 2), 0.5, device="meta")
-    loss_B = loss_B + taught_losses(logits_BKC, batch.label_B, prob_BC, 0.5)
-    loss = objective(loss_B, group_B).loss + penalty + added
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    average.update(3)
-    assert loss.device.type == "meta"
-    assert all(p.grad is not None for p in model.encoder.parameters())
+    state = TrainState(
+        model=engine.model,
+        objective=objective,
+        optimizer=torch.optim.SGD([{"params": list(model.parameters()), "lr_scale": 1.0}], lr=0.1),
+        average=WeightAverage(model, 0.99),
+    )
+    steps.epoch(state, 0)
+    assert state.step == -(-len(rows) // 16)
+    return model
 
 
+@pytest.mark.usefixtures("meta")
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_no_objective_waits(objective: str, hospital: tuple[Encoding, Batch]) -> None:
-    step(*hospital, objective, [])
+def test_no_objective_waits(objective: str, hospital: Hospital) -> None:
+    train(hospital, objective, [])
 
 
+@pytest.mark.usefixtures("meta")
+@pytest.mark.parametrize("rare", [0.0, 0.7])
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_no_fusion_and_no_mixture_waits(
-    fusion: str, mixture: str, hospital: tuple[Encoding, Batch]
+    fusion: str, mixture: str, rare: float, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step(*hospital, "erm", [f"fusion={fusion}", f"mixture={mixture}"])
+    """Whether there are rare modalities or none; and every encoder is taught."""
+    monkeypatch.setattr(ensemble, "RARE", rare)
+    model = train(hospital, "erm", [f"fusion={fusion}", f"mixture={mixture}"])
+    if fusion == "ensemble":
+        assert model.fusion.pool.is_dense == (not rare)
+    assert all(parameter.grad is not None for parameter in model.encoder.parameters())
 
 
 def test_a_question_to_this_device_is_an_error() -> None:
     """Without that the tests above could not fail."""
     x = torch.ones(3, device="meta")
-    for ask in (lambda: x.nonzero(), lambda: bool(x.any()), lambda: x.sum().item(), x.tolist):
+    for ask in (x.nonzero, lambda: bool(x.any()), lambda: x.sum().item(), x.tolist):
         with pytest.raises((RuntimeError, NotImplementedError)):
             ask()
     with pytest.raises(RuntimeError):
         x[x > 0]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_kind_trains_in_bfloat16(fusion: str, hospital: Hospital) -> None:
+    """As under `precision=bf16-mixed`: logits and gradients are near those of 32 bits."""
+    encoding, encoded, rows = hospital
+    torch.manual_seed(0)
+    config = with_overrides(METHODS["default"].default_settings(), [f"fusion={fusion}"]).model
+    model = Model(encoding, 2, config).eval()
+    batch = encoded.batch(rows)
+    exact = model(batch).logits_BKC
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(batch).logits_BKC
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)
+    rounded.float().square().mean().backward()
+    for name, parameter in model.encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
