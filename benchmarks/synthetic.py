@@ -53,6 +53,7 @@ from remind.training import Settings, with_overrides
 
 F = TypeVar("F", bound=Fit)
 ARMS = ("transformer", "none", "default")
+CHOICES = (*ARMS, *(name for name in METHODS if name not in ARMS))
 BASELINE, OURS, FLOOR = "transformer+erm", "default+erm", "shared"
 BLOCKS = ("all", *BAND_NAMES)
 EXCESS = "excess log loss over the optimum (nats)"
@@ -68,14 +69,10 @@ def contenders(methods: Sequence[str], objectives: Sequence[str]) -> dict[str, S
             default, ["mixture=none", "group_pooling=false", "objective=erm"]
         ),
     } | {f"default+{name}": with_overrides(default, [f"objective={name}"]) for name in objectives}
-    peers = {
-        name: METHODS[name].default_settings()
-        for name in METHODS
-        if name in methods and name not in ARMS
-    }
+    all_settings |= {name: METHODS[name].default_settings() for name in CHOICES[len(ARMS) :]}
     return {
         name: settings
-        for name, settings in (all_settings | peers).items()
+        for name, settings in all_settings.items()
         if name.partition("+")[0] in methods
     }
 
@@ -175,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing and print the report; the status is 1 if a fit failed."""
     arguments = _parser().parse_args(argv)
     settings = contenders(
-        chosen(arguments.methods, dict.fromkeys((*ARMS, *METHODS)), "method"),
+        chosen(arguments.methods, CHOICES, "method"),
         chosen(arguments.objectives, OBJECTIVES, "objective"),
     )
     check_sets(arguments.sets, settings)
@@ -202,8 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Excess log loss over the optimum on the source synthetic.")
-    all_of_them = ", ".join(dict.fromkeys((*ARMS, *METHODS)))
-    parser.add_argument("--methods", default=",".join(ARMS), help=f"with commas, of {all_of_them}")
+    of_them = f"with commas, of {', '.join(CHOICES)}"
+    parser.add_argument("--methods", default=",".join(ARMS), help=of_them)
     parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="of default")
     parser.add_argument("--kappas", default="0,1", help="strengths of concept shift, with commas")
     parser.add_argument("--num-patients", type=at_least(10), default=20_000, help="per cohort")

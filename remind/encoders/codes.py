@@ -38,17 +38,24 @@ class BagPlan(NamedTuple):
     """Where the tokens of codes come from; int64.
 
     Attributes:
-        owner_T, modality_T: of each token.
         codes: which are read.
         part_W: the parts of those, code by code.
         start_V: the first of every code.
     """
 
-    owner_T: Tensor
-    modality_T: Tensor
     codes: ItemPlan
     part_W: Tensor
     start_V: Tensor
+
+    @property
+    def owner_T(self) -> Tensor:
+        """Patient of each token."""
+        return self.codes.owner_T
+
+    @property
+    def modality_T(self) -> Tensor:
+        """Modality of each token."""
+        return self.codes.modality_T
 
 
 class BagEncoder(PlannedEncoder):
@@ -93,8 +100,7 @@ class BagEncoder(PlannedEncoder):
     def plan(self, values: CodesBatch, present_BM: Tensor) -> BagPlan:
         """Find the codes that are read, and their parts."""
         codes = self.pool.plan(values.owner_V, present_BM)
-        part_W, start_V = places_of_parts(values.num_V, codes.item_V)
-        return BagPlan(codes.owner_T, codes.modality_T, codes, part_W, start_V)
+        return BagPlan(codes, *places_of_parts(values.num_V, codes.item_V))
 
     def encode(self, values: CodesBatch, plan: BagPlan) -> Tokens:
         """Encode the codes of a batch."""

@@ -3,9 +3,9 @@
 T tokens, D width, M modalities, B patients of a batch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,27 +88,15 @@ class TokenEncoder(nn.Module):
 
     def plan(self, batch: Batch) -> Plan:
         """Find where the tokens of a batch on the host come from."""
-        return Plan.of(
-            {
-                name: encoder.plan(batch.values[name], batch.present_BM)
-                for name, encoder in self._named()
-            }
-        )
+        return Plan.of(self._by_name(), batch.values, batch.present_BM)
 
     def forward(self, batch: Batch, plan: Plan | None = None) -> Tokens:
         """Encode a batch: packed tokens, patient by patient; as planned if there is a plan."""
         if plan is None:
             plan = to_device(self.plan(batch.on_host()), batch.present_BM.device)
-        tokens = plan.join(
-            [
-                encoder(batch.values[name], batch.present_BM, plan.parts[name])
-                for name, encoder in self._named()
-            ]
-        )
+        tokens = plan.encode(self._by_name(), batch.values)
         modality_TD = self.modality_MD.index_select(0, tokens.modality_T)
         return tokens._replace(x_TD=tokens.x_TD + modality_TD)
 
-    def _named(self) -> Iterator[tuple[str, PlannedEncoder]]:
-        for name, encoder in self.kinds.items():
-            assert isinstance(encoder, PlannedEncoder)
-            yield name, encoder
+    def _by_name(self) -> dict[str, PlannedEncoder]:
+        return dict(cast(Iterable[tuple[str, PlannedEncoder]], self.kinds.items()))

@@ -4,8 +4,8 @@ D width, B patients, M modalities.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -37,15 +37,12 @@ class ModalityEncoders(PlannedEncoder):
 
     def plan(self, values: dict[str, Any], present_BM: Tensor) -> Plan:
         """Join the plans of the modalities."""
-        return Plan.of({name: part.plan(values[name], present_BM) for name, part in self._named()})
+        return Plan.of(self._by_name(), values, present_BM)
 
     def encode(self, values: dict[str, Any], plan: Plan) -> Tokens:
         """Encode modality by modality."""
-        return plan.join(
-            [part.encode(values[name], plan.parts[name]) for name, part in self._named()]
-        )
+        return plan.encode(self._by_name(), values)
 
-    def _named(self) -> Iterator[tuple[str, PlannedEncoder]]:
-        for name, part in zip(self.names, self.parts, strict=True):
-            assert isinstance(part, PlannedEncoder)
-            yield name, part
+    def _by_name(self) -> dict[str, PlannedEncoder]:
+        parts = cast(Iterable[PlannedEncoder], self.parts)
+        return dict(zip(self.names, parts, strict=True))

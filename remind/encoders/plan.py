@@ -7,7 +7,7 @@ T tokens, B patients, M modalities.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,8 +35,17 @@ class Plan:
     modality_T: Tensor
 
     @classmethod
-    def of(cls, parts: dict[str, Any]) -> Self:
-        """Join the plans of encoders, of which there is one at least."""
+    def of(
+        cls, encoders: Mapping[str, "PlannedEncoder"], values: Mapping[str, Any], present_BM: Tensor
+    ) -> Self:
+        """Join the plans of encoders, of which there is one at least.
+
+        Args:
+            encoders: by name.
+            values: of each, on the host.
+            present_BM: bool, on the host.
+        """
+        parts = {name: one.plan(values[name], present_BM) for name, one in encoders.items()}
         owner_T = torch.cat([part.owner_T for part in parts.values()])
         modality_T = torch.cat([part.modality_T for part in parts.values()])
         if len(parts) == 1:
@@ -49,8 +58,9 @@ class Plan:
             modality_T=modality_T[order_T],
         )
 
-    def join(self, tokens: Sequence[Tokens]) -> Tokens:
-        """Join what the encoders made, in the order of ``parts``."""
+    def encode(self, encoders: Mapping[str, "PlannedEncoder"], values: Mapping[str, Any]) -> Tokens:
+        """Encode the values of those encoders, and join their tokens."""
+        tokens = [one.encode(values[name], self.parts[name]) for name, one in encoders.items()]
         x_TD = torch.cat([part.x_TD for part in tokens])
         if self.order_T is not None:
             x_TD = x_TD.index_select(0, self.order_T)
@@ -76,12 +86,10 @@ class PlannedEncoder(nn.Module, ABC):
     def encode(self, values: Any, plan: Any) -> Tokens:
         """Encode the observed modalities of a batch as planned, all on one device."""
 
-    def forward(self, values: Any, present_BM: Tensor, plan: Any = None) -> Tokens:
-        """Encode the observed modalities of a batch, as planned if there is a plan."""
-        if plan is None:
-            plan = self.plan(to_device(values, "cpu"), present_BM.cpu())
-            plan = to_device(plan, present_BM.device)
-        return self.encode(values, plan)
+    def forward(self, values: Any, present_BM: Tensor) -> Tokens:
+        """Plan and encode the observed modalities of a batch."""
+        plan = self.plan(to_device(values, "cpu"), present_BM.cpu())
+        return self.encode(values, to_device(plan, present_BM.device))
 
 
 def places_of_parts(num_V: Tensor, item_V: Tensor) -> tuple[Tensor, Tensor]:

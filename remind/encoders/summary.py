@@ -3,32 +3,14 @@
 T tokens, D width, V cells, R rows of the table, C columns, M modalities, B patients of a batch.
 """
 
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from remind.cohort.kinds.tabular import CellBatch
 from remind.cohort.summary import SummarySchema
 from remind.encoders.plan import PlannedEncoder
-from remind.encoders.tabular import TabularEncoder
+from remind.encoders.tabular import TabularEncoder, TabularPlan, sum_of_points
 from remind.encoders.tokens import Tokens, observed
-
-
-class SummaryPlan(NamedTuple):
-    """Where the tokens of summaries come from; int64.
-
-    Attributes:
-        owner_T, modality_T: of each token.
-        cell_V: the cells that are read.
-        start_T: first of the pairs of rows of each token, two for a cell.
-    """
-
-    owner_T: Tensor
-    modality_T: Tensor
-    cell_V: Tensor
-    start_T: Tensor
 
 
 class SummaryEncoder(PlannedEncoder):
@@ -58,8 +40,6 @@ class SummaryEncoder(PlannedEncoder):
         num_rows_C = torch.tensor([column.num_rows for column in schema.columns])
         num_rows_C[-1] += 1  # the spare row
         modality_C = torch.from_numpy(schema.column_modality_C)
-        has_columns_M = torch.zeros(num_modalities, dtype=torch.bool)
-        has_columns_M[modality_C] = True
         buffers = {
             "usual_C": (usual_C := torch.tensor(schema.usual)),
             "usual_R": usual_C.repeat_interleave(num_rows_C),
@@ -67,26 +47,22 @@ class SummaryEncoder(PlannedEncoder):
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
-        self._host_has_columns_M = has_columns_M  # these stay on the host
-        self._host_modality_R = modality_C.repeat_interleave(num_rows_C)
+        self._host_modality_R = modality_C.repeat_interleave(num_rows_C)  # stays on the host
 
-    def plan(self, values: CellBatch, present_BM: Tensor) -> SummaryPlan:
+    def plan(self, values: CellBatch, present_BM: Tensor) -> TabularPlan:
         """Find the tokens and the cells that are read."""
-        owner_T, modality_T = observed(present_BM & self._host_has_columns_M)
+        owner_T, modality_T = observed(present_BM & self.tabular.host_has_columns_M)
         modality_V = self.modality_of(values)
         cell_V = present_BM[values.owner_V, modality_V].nonzero().squeeze(1)
-        num_modalities = present_BM.shape[1]
-        start_T = torch.searchsorted(
-            values.owner_V[cell_V] * num_modalities + modality_V[cell_V],
-            owner_T * num_modalities + modality_T,
+        return TabularPlan.of(
+            owner_T, modality_T, cell_V, values.owner_V[cell_V], modality_V[cell_V]
         )
-        return SummaryPlan(owner_T, modality_T, cell_V, 2 * start_T)
 
     def modality_of(self, values: CellBatch) -> Tensor:
         """The modality of each cell on the host, int64."""
         return self._host_modality_R[values.row_V.long()]
 
-    def encode(self, values: CellBatch, plan: SummaryPlan) -> Tokens:
+    def encode(self, values: CellBatch, plan: TabularPlan) -> Tokens:
         """Encode the observed modalities of a batch."""
         row_V = values.row_V.index_select(0, plan.cell_V).long()
         frac_V = values.frac_V.index_select(0, plan.cell_V)
@@ -94,15 +70,8 @@ class SummaryEncoder(PlannedEncoder):
         usual_CD = _rows(table_RD, self.usual_C)
         base_MD = table_RD.new_zeros(self.tabular.num_modalities, table_RD.shape[1])
         base_MD = base_MD.index_add(0, self.modality_C, usual_CD)
-        x_TD = F.embedding_bag(
-            torch.stack([row_V, row_V + 1], dim=1).flatten(),
-            table_RD - _rows(table_RD, self.usual_R),
-            plan.start_T,
-            mode="sum",
-            per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1)
-            .flatten()
-            .to(table_RD.dtype),
-        )
+        table_RD = table_RD - _rows(table_RD, self.usual_R)
+        x_TD = sum_of_points(table_RD, row_V, frac_V, plan.start_T)
         base_TD = base_MD.index_select(0, plan.modality_T)
         return Tokens(x_TD + base_TD, plan.owner_T, plan.modality_T)
 

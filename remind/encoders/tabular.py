@@ -33,7 +33,8 @@ class TabularPlan(NamedTuple):
 
     Attributes:
         owner_T, modality_T: of each token, int64.
-        cell_V: place of each observed value in the flattened (B, C) arrays.
+        cell_V: place of each value that is read among all: in the flattened (B, C) arrays, or in
+            the list of those that are kept.
         start_T: first of the pairs of rows of each token, two for a value.
     """
 
@@ -41,6 +42,22 @@ class TabularPlan(NamedTuple):
     modality_T: Tensor
     cell_V: Tensor
     start_T: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        owner_T: Tensor,
+        modality_T: Tensor,
+        cell_V: Tensor,
+        owner_V: Tensor,
+        modality_V: Tensor,
+    ) -> Self:
+        """Give each token the values of its patient and modality, which lie in that order."""
+        num_modalities = int(modality_T.max()) + 1 if len(modality_T) else 1
+        start_T = torch.searchsorted(
+            owner_V * num_modalities + modality_V, owner_T * num_modalities + modality_T
+        )
+        return cls(owner_T, modality_T, cell_V, 2 * start_T)
 
 
 class TabularEncoder(PlannedEncoder):
@@ -84,7 +101,9 @@ class TabularEncoder(PlannedEncoder):
             "is_missing_NJ1", (kind_NJ == _MISSING).unsqueeze(-1), persistent=False
         )
         self.register_buffer("source_R", _sources(schema, kind_NJ.shape[1]), persistent=False)
-        self._host_modality_C = torch.from_numpy(schema.column_modality_C)  # stays on the host
+        self._host_modality_C = torch.from_numpy(schema.column_modality_C)  # these stay on the host
+        self.host_has_columns_M = torch.zeros(num_modalities, dtype=torch.bool)
+        self.host_has_columns_M[self._host_modality_C] = True
         self.slope_N1r = _uniform(len(numeric), 1, rank, fan_in=rank)
         self.offset_N1r = _uniform(len(numeric), 1, rank, fan_in=rank)
         self.bend_NJr = nn.Parameter(torch.zeros(*kind_NJ.shape, rank))
@@ -135,30 +154,35 @@ class TabularEncoder(PlannedEncoder):
     def plan(self, values: Any, present_BM: Tensor) -> TabularPlan:
         """Find the tokens and the observed values of a batch, whatever the values are."""
         column_modality_C = self._host_modality_C
-        has_columns_M = present_BM.new_zeros(self.num_modalities)
-        has_columns_M = has_columns_M.index_fill(0, column_modality_C, True)
-        owner_T, modality_T = observed(present_BM & has_columns_M)
+        owner_T, modality_T = observed(present_BM & self.host_has_columns_M)
         present_BC = present_BM.index_select(1, column_modality_C)
         owner_V, column_V = present_BC.nonzero(as_tuple=True)
-        start_T = torch.searchsorted(
-            owner_V * self.num_modalities + column_modality_C[column_V],
-            owner_T * self.num_modalities + modality_T,
-        )
         cell_V = owner_V * len(column_modality_C) + column_V
-        return TabularPlan(owner_T, modality_T, cell_V, 2 * start_T)
+        return TabularPlan.of(owner_T, modality_T, cell_V, owner_V, column_modality_C[column_V])
 
     def encode(self, values: TabularBatch, plan: TabularPlan) -> Tokens:
         """Encode the observed modalities of a batch."""
         row_V = values.row_BC.flatten().index_select(0, plan.cell_V).long()
         frac_V = values.frac_BC.flatten().index_select(0, plan.cell_V)
-        x_TD = F.embedding_bag(
-            torch.stack([row_V, row_V + 1], dim=1).flatten(),
-            self.table(),
-            plan.start_T,
-            mode="sum",
-            per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1).flatten(),
-        )
+        x_TD = sum_of_points(self.table(), row_V, frac_V, plan.start_T)
         return Tokens(x_TD, plan.owner_T, plan.modality_T)
+
+
+def sum_of_points(table_RD: Tensor, row_V: Tensor, frac_V: Tensor, start_T: Tensor) -> Tensor:
+    """Return for each token the sum (T, D) of its points between a row of a table and the next.
+
+    Args:
+        table_RD: the rows.
+        row_V, frac_V: of each point, int64 and float.
+        start_T: first of the pairs of rows of each token, two for a point.
+    """
+    return F.embedding_bag(
+        torch.stack([row_V, row_V + 1], dim=1).flatten(),
+        table_RD,
+        start_T,
+        mode="sum",
+        per_sample_weights=torch.stack([1 - frac_V, frac_V], dim=1).flatten().to(table_RD.dtype),
+    )
 
 
 _BEND, _MISSING = 1, 2

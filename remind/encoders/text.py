@@ -44,15 +44,22 @@ class NotePlan(NamedTuple):
     """Where the tokens of notes come from.
 
     Attributes:
-        owner_T, modality_T: of each token, int64.
         items: which are read.
         parts: of the n-grams or tokens of those items, as the encoder of items has it.
     """
 
-    owner_T: Tensor
-    modality_T: Tensor
     items: ItemPlan
     parts: Any
+
+    @property
+    def owner_T(self) -> Tensor:
+        """Patient of each token, int64."""
+        return self.items.owner_T
+
+    @property
+    def modality_T(self) -> Tensor:
+        """Modality of each token, int64."""
+        return self.items.modality_T
 
 
 class NoteEncoder(PlannedEncoder):
@@ -77,8 +84,7 @@ class NoteEncoder(PlannedEncoder):
     def plan(self, values: TextBatch, present_BM: Tensor) -> NotePlan:
         """Find the items that are read, and their parts."""
         items = self.pool.plan(values.owner_V, present_BM)
-        parts = self.items.plan(values, items.item_V)
-        return NotePlan(items.owner_T, items.modality_T, items, parts)
+        return NotePlan(items, self.items.plan(values, items.item_V))
 
     def encode(self, values: TextBatch, plan: NotePlan) -> Tokens:
         """Encode the observed notes of a batch."""

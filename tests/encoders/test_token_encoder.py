@@ -106,8 +106,7 @@ def test_vectors_of_one_length_are_one_grouped_gemm_in_mixed_precision(monkeypat
     encoder = VectorEncoder(VectorSchema(modalities=tuple(items)), width=8, num_modalities=2)
     plan = to_device(encoder.plan(None, torch.ones(3, 2, dtype=torch.bool)), "meta")
     values = {name: torch.empty(3, 16, device="meta") for name in "ab"}
-    present_BM = torch.ones(3, 2, dtype=torch.bool, device="meta")
-    tokens = encoder.to("meta")(values, present_BM, plan)
+    tokens = encoder.to("meta").encode(values, plan)
     assert tokens.x_TD.shape == (6, 8)
     assert tokens.x_TD.dtype == (cast_to or torch.float32)
     assert found == [(cast_to, cast_to, 2)] * (cast_to is not None)

@@ -173,9 +173,7 @@ def _make(
         length_V = torch.from_numpy(some.start_N1).diff()
         plan = ChunkPlan.of(length_V, torch.arange(len(length_V)))
         with torch.inference_mode():
-            x_Vd = vectors(
-                torch.from_numpy(some.columns["token"]).to(device), to_device(plan, device)
-            )
+            x_Vd = vectors(*to_device((torch.from_numpy(some.columns["token"]), plan), device))
         store.add(keys, list(x_Vd.cpu().numpy()))
 
 
