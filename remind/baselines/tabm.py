@@ -2,10 +2,8 @@
 
 Gorishniy et al. 2025, with piecewise-linear embeddings of numbers (version B) and the recipe of its
 authors: normal scores of quantiles, AdamW at 2e-3 with weight decay 3e-4, gradients of norm 1 at
-most, the mean of the members' losses, early stopping on validation log loss. Its size is not
-theirs, but what two cores could fit in every fold of the published tables: 16 members (theirs 32),
-layers of 256 (512), 3 of them (2), patience 8 (16). The search space holds theirs but for the
-patience. Left open there and filled here: a missing number becomes the training mean and sets an
+most, the mean of the members' losses, early stopping on validation log loss. Size and patience are
+theirs too. Left open there and filled here: a missing number becomes the training mean and sets an
 indicator.
 
 N patients, F flat columns (Q numeric), K members, C classes.
@@ -38,9 +36,9 @@ class TabMConfig:
     """Settings of TabM.
 
     Attributes:
-        members: implicit ensemble members, K; its authors have 32.
-        width: of the hidden layers; its authors have 512.
-        layers: number of hidden layers; its authors have 2.
+        members: implicit ensemble members, K.
+        width: of the hidden layers.
+        layers: number of hidden layers.
         dropout: share of activations dropped in training.
         bins: intervals of the embedding of a number.
         embedding: width of the embedding of a number.
@@ -48,13 +46,12 @@ class TabMConfig:
         weight_decay: of AdamW.
         batch_size: patients per step.
         epochs: most epochs.
-        patience: epochs without improvement in validation before training stops; its authors have
-            16.
+        patience: epochs without improvement in validation before training stops.
     """
 
-    members: int = 16
-    width: int = 256
-    layers: int = 3
+    members: int = 32
+    width: int = 512
+    layers: int = 2
     dropout: float = 0.1
     bins: int = 48
     embedding: int = 16
@@ -62,7 +59,7 @@ class TabMConfig:
     weight_decay: float = 3e-4
     batch_size: int = 256
     epochs: int = 100
-    patience: int = 8
+    patience: int = 16
 
     def __post_init__(self) -> None:
         for name in ("members", "width", "layers", "embedding", "batch_size", "epochs"):
