@@ -24,7 +24,9 @@ def resample(values: np.ndarray, shape: Sequence[int], steps: Sequence[float]) -
     gain = [size / out.shape[axis] for axis, size in enumerate(shape)]
     for axis in np.argsort(gain):  # what shrinks most comes first: the least work
         weight_OI = _weights(out.shape[axis], shape[axis], steps[axis])
-        out = np.moveaxis(np.tensordot(weight_OI, out, axes=(1, axis)), 0, axis)
+        with np.errstate(invalid="ignore"):  # OpenBLAS reads padding, which may be anything
+            sampled = np.tensordot(weight_OI, out, axes=(1, axis))
+        out = np.moveaxis(sampled, 0, axis)
     return np.ascontiguousarray(out)
 
 
