@@ -158,12 +158,13 @@ class GroupFactors(nn.Module):
 
     def forward(self, tokens: Tokens, context: GroupContext) -> tuple[Tokens, Tensor]:
         """Return the tokens with their factors, and the penalty: 0 where no gradient follows."""
-        factor_UM = 1 + self.code(context) @ self.factor_MR.T
+        coded = self.code(context)
+        factor_UM = 1 + coded.code_UR @ self.factor_MR.T
         place_T = context.combo_of(tokens.owner_T) * factor_UM.shape[1] + tokens.modality_T
         factor_T = factor_UM.flatten().index_select(0, place_T)
         penalty = factor_T.new_zeros(())
         if torch.is_grad_enabled():
-            penalty = self.shrinkage * self.code.shrinkage(context)
+            penalty = self.shrinkage * self.code.shrinkage(coded, context)
         return tokens._replace(x_TD=tokens.x_TD * factor_T.unsqueeze(1)), penalty
 
 

@@ -14,6 +14,7 @@ the step. A parameter that is marked ``by_rows`` has sparse gradients and is tre
 # G rows, X values of a row, N rows that a step touched
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class RowAdamW(torch.optim.AdamW):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
         for parameter in self._by_rows():
-            parameter.register_post_accumulate_grad_hook(_keep_rows)
+            parameter.register_hook(partial(_keep_rows, _kept(parameter)))
+            parameter.register_post_accumulate_grad_hook(_forget_rows)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""
@@ -48,7 +50,7 @@ class RowAdamW(torch.optim.AdamW):
         gradient = _kept(parameter)[0]
         for more in _kept(parameter)[1:]:
             gradient = gradient + more
-        gradient = gradient.coalesce()
+        gradient = gradient.coalesce()  # which does nothing to distinct rows
         row_N, grad_NX = gradient.indices()[0], gradient.values()
         state = self.state[parameter]
         if not state:
@@ -126,10 +128,15 @@ class RowAverage:
         return value_NX + share_N1.to(value_NX.dtype) * (average_NX - value_NX)
 
 
-def _keep_rows(parameter: Tensor) -> None:
-    """Put a sparse gradient aside, where clipping and the dense step do not see it."""
+def _keep_rows(kept: list[Tensor], gradient: Tensor) -> None:
+    """Put a sparse gradient aside as it came: accumulating forgets that its rows are distinct."""
+    if gradient.is_sparse:
+        kept.append(gradient.detach())
+
+
+def _forget_rows(parameter: Tensor) -> None:
+    """Clipping and the dense step do not see the rows."""
     if parameter.grad is not None and parameter.grad.is_sparse:
-        _kept(parameter).append(parameter.grad)
         parameter.grad = None
 
 

@@ -2,7 +2,7 @@
 
 On CUDA whatever a step asks of a tensor is a wait for all work before it (a length, a maximum,
 whether any). The device `meta` computes shapes only, and refuses such questions. Three things are
-left out there: autocast, which does not know the device, the fused optimizer, which is torch's
+left out there: autocast, which does not know the device, fusing the optimizer, which is torch's
 own, and the mean loss, which is read once in 64 steps.
 """
 
@@ -18,12 +18,14 @@ from remind.cohort import Encoded, Encoding, read_cohort
 from remind.fusion import ensemble
 from remind.fusion.config import FUSIONS, MIXTURES
 from remind.fusion.model import Model
+from remind.fusion.moe import code
 from remind.methods import METHODS
 from remind.objectives import OBJECTIVES
 from remind.sources import toy_hospital
 from remind.training.average import WeightAverage
 from remind.training.checkpoint import TrainState
 from remind.training.mean import MeanLoss
+from remind.training.rows import RowAdamW
 from remind.training.settings import with_overrides
 from remind.training.steps import Steps
 from remind.training.teacher import Teacher
@@ -49,7 +51,12 @@ class MetaEngine:
     """What `Steps` asks of an engine, on a device without values."""
 
     def __init__(self, model: nn.Module) -> None:
+        marked = [name for name, x in model.named_parameters() if hasattr(x, "by_rows")]
         self.model, self.device = model.to("meta"), torch.device("meta")
+        for name in marked:  # this device gets parameters of its own, which are not marked
+            self.model.get_parameter(name).by_rows = True  # pyright: ignore[reportAttributeAccessIssue]
+        groups = [{"params": list(model.parameters()), "lr_scale": 1.0}]
+        self.optimizer = RowAdamW(groups, lr=0.1)
 
     def train(self, work: Callable[[nn.Module], Any]) -> Any:
         return work(self.model)
@@ -57,6 +64,7 @@ class MetaEngine:
     def step(self, loss: Tensor, clip: float) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        self.optimizer.step()
         assert loss.device == self.device
 
 
@@ -99,7 +107,7 @@ def train(hospital: Hospital, objective_name: str, sets: list[str]) -> Model:
     state = TrainState(
         model=engine.model,
         objective=objective,
-        optimizer=torch.optim.SGD([{"params": list(model.parameters()), "lr_scale": 1.0}], lr=0.1),
+        optimizer=engine.optimizer,
         average=WeightAverage(model, 0.99),
     )
     steps.epoch(state, 0)
@@ -126,6 +134,16 @@ def test_no_fusion_and_no_mixture_waits(
     if fusion == "ensemble":
         assert model.fusion.pool.is_dense == (not rare)
     assert all(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
+@pytest.mark.usefixtures("meta")
+def test_many_combinations_do_not_wait(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their residuals change by rows."""
+    monkeypatch.setattr(code, "MANY", 0)
+    model = train(hospital, "erm", [])
+    tables = [x for x in model.parameters() if getattr(x, "by_rows", False)]
+    assert len(tables) == 2
+    assert all(hasattr(table, "kept_rows") for table in tables)
 
 
 def test_a_question_to_this_device_is_an_error() -> None:

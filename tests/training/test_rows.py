@@ -55,6 +55,18 @@ def test_every_row_is_plain_adamw_of_the_steps_that_touched_it():
     assert torch.equal(table.weight[untouched], start[untouched])
 
 
+def test_gradients_of_several_batches_are_summed():
+    """Rows that both read, and rows of one, step once with the sum."""
+    table, other = Table(by_rows=True), Table(by_rows=True)
+    optimizer, at_once = (RowAdamW(x.parameters(), **OPTIONS) for x in (table, other))
+    for rows in ([1, 4], [4, 5]):
+        table(rows).backward()
+    other([1, 4, 4, 5]).backward()
+    optimizer.step()
+    at_once.step()
+    torch.testing.assert_close(table.weight, other.weight)
+
+
 def test_the_average_by_rows_is_the_dense_average():
     """Also across states read in between, and after one is loaded."""
     table = Table(by_rows=True)
@@ -112,6 +124,25 @@ def test_a_checkpoint_goes_on_where_the_table_is_treated_the_other_way(
     assert (steps == 9).all()
 
 
+def test_codes_by_rows_are_the_dense_codes(monkeypatch: pytest.MonkeyPatch):
+    """With unseen groups, and combinations that share a group; the gradient needs no sorting."""
+    present_BM = torch.tensor([[1, 1], [0, 1], [1, 0], [1, 1], [1, 0]], dtype=torch.bool)
+    context = GroupContext.from_batch(present_BM, torch.tensor([4, 1, -1, 4, 1]))
+    to_UR = torch.randn(len(context.group_U), 4)
+    codes, gradients = [], []
+    for many in (9, 2):
+        monkeypatch.setattr(code, "MANY", many)
+        torch.manual_seed(0)
+        group_code = GroupCode(2, torch.tensor([30, 8, 2, 5, 9]), 4)
+        group_code.delta_GR.data.normal_()
+        codes.append(group_code(context).code_UR)
+        group_code.delta_GR.register_hook(gradients.append)
+        (codes[-1] * to_UR).sum().backward()
+    torch.testing.assert_close(codes[1], codes[0])
+    assert gradients[1].is_coalesced()
+    torch.testing.assert_close(gradients[1].to_dense(), gradients[0])
+
+
 def test_the_prior_of_many_groups_is_right_on_average(monkeypatch: pytest.MonkeyPatch):
     """The estimate from batches drawn at random has the full sum as its mean."""
     counts_G = torch.tensor([30, 8, 2])
@@ -124,9 +155,9 @@ def test_the_prior_of_many_groups_is_right_on_average(monkeypatch: pytest.Monkey
     for _ in range(3000):
         group_B = torch.multinomial(counts_G.double(), 5, replacement=True)
         context = GroupContext.from_batch(torch.ones(5, 2, dtype=torch.bool), group_B)
-        estimates.append(group_code.shrinkage(context).detach())
+        estimates.append(group_code.shrinkage(group_code(context), context).detach())
     spread = torch.stack(estimates).std() / 3000**0.5
     assert abs(torch.stack(estimates).mean() - full) < 4 * spread
-    group_code.shrinkage(context).backward()
+    group_code.shrinkage(group_code(context), context).backward()
     assert group_code.delta_GR.grad is not None
     assert group_code.delta_GR.grad.is_sparse

@@ -15,7 +15,7 @@ from remind.fusion.checks import check_at_least, check_one_of
 from remind.fusion.context import GroupContext
 from remind.fusion.moe.activations import ACTIVATIONS
 from remind.fusion.moe.balance import imbalance, information
-from remind.fusion.moe.code import GroupCode
+from remind.fusion.moe.code import Coded, GroupCode
 from remind.fusion.moe.experts import Experts, Modulation
 from remind.fusion.moe.gate import GATES
 from remind.fusion.moe.router import GroupRouter, Routing, Terms, choose
@@ -118,7 +118,8 @@ class GroupMoE(nn.Module):
     def forward(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Routed:
         """Mix packed tokens (T, D), each by the experts that its patient's group composes."""
         combo_T = context.combo_of(packing.owner_T)
-        code_UR = None if self.code is None else self.code(context)
+        coded = None if self.code is None else self.code(context)
+        code_UR = None if coded is None else coded.code_UR
         routing = choose(self.router(x_TD, code_UR, combo_T), self.config.top_k)
         modulation = None
         if self.config.modulation and code_UR is not None:
@@ -126,7 +127,7 @@ class GroupMoE(nn.Module):
         out_TD = self.experts(x_TD, routing.index_TK, routing.gates_TK, modulation)
         if self.config.shared_expert:
             out_TD = out_TD + self.shared.in_turn(x_TD)
-        return Routed(out_TD, self._penalty(routing, combo_T, context))
+        return Routed(out_TD, self._penalty(routing, coded, combo_T, context))
 
     def route(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Routing:
         """Return where packed tokens (T, D) would go."""
@@ -134,10 +135,12 @@ class GroupMoE(nn.Module):
 
     def terms(self, x_TD: Tensor, packing: Packing, context: GroupContext) -> Terms:
         """Return the routing logits of packed tokens (T, D) with their parts."""
-        code_UR = None if self.code is None else self.code(context)
+        code_UR = None if self.code is None else self.code(context).code_UR
         return self.router.terms(x_TD, code_UR, context.combo_of(packing.owner_T))
 
-    def _penalty(self, routing: Routing, combo_T: Tensor, context: GroupContext) -> Tensor:
+    def _penalty(
+        self, routing: Routing, coded: Coded | None, combo_T: Tensor, context: GroupContext
+    ) -> Tensor:
         """Return the weighted terms that the configuration asks for."""
         config = self.config
         penalty = routing.probs_TE.new_zeros(())
@@ -148,6 +151,6 @@ class GroupMoE(nn.Module):
         if config.information:
             reward = information(routing.probs_TE, combo_T, len(context.group_U))
             penalty = penalty - config.information * reward
-        if config.shrinkage and self.code is not None:
-            penalty = penalty + config.shrinkage * self.code.shrinkage(context)
+        if config.shrinkage and self.code is not None and coded is not None:
+            penalty = penalty + config.shrinkage * self.code.shrinkage(coded, context)
         return penalty
