@@ -2,7 +2,9 @@
 
 # B patients of a chunk, C classes, N patients
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 
 from remind.cohort import Encoded
 from remind.errors import InputError
-from remind.threads import side_by_side
 from remind.training.batches import own_slice
 from remind.training.losses import log_probabilities
 from remind.training.ranks import gather, rank
@@ -38,9 +39,7 @@ def predict_log_probabilities(model: nn.Module, encoded: Encoded, rows: np.ndarr
     if was_training:  # to say so to every module takes as long as to predict some patients
         model.eval()
     try:
-        if device.type == "cpu":
-            return torch.cat(side_by_side(predict, parts))
-        return torch.cat([predict(part) for part in parts])
+        return torch.cat(_side_by_side(predict, parts, device))
     finally:
         if was_training:
             model.train()
@@ -75,6 +74,28 @@ def predict_in_parts(
     return torch.cat(
         [part[: own.stop - own.start] for part, own in zip(parts, slices, strict=True)]
     )
+
+
+def _side_by_side(
+    predict: Callable[[np.ndarray], Tensor], parts: Sequence[np.ndarray], device: torch.device
+) -> list[Tensor]:
+    """Predict all parts, in threads of one core each where there is more than one of both."""
+    num_threads = min(torch.get_num_threads(), len(parts))
+    if device.type != "cpu" or num_threads == 1:
+        return [predict(part) for part in parts]
+    with _threads(num_threads) as pool:
+        return list(pool.map(predict, parts))
+
+
+@contextmanager
+def _threads(num: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that do not share out their work; the caller has as many as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(num, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # some libraries have one number for all threads
 
 
 def chunk_size(device: torch.device) -> int:

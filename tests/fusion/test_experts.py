@@ -1,8 +1,5 @@
 """The packed experts equal a plain loop over experts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,17 +29,6 @@ def choice(num_tokens: int, top_k: int, num_experts: int, used: int) -> tuple[Te
     return index_TK, gates_TK.abs()
 
 
-@contextmanager
-def num_threads(num: int) -> Iterator[None]:
-    """PyTorch with that many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     num_tokens=st.integers(0, 9),
@@ -52,13 +38,12 @@ def num_threads(num: int) -> Iterator[None]:
     activation=st.sampled_from(sorted(ACTIVATIONS)),
     modulated=st.booleans(),
     chunk=st.sampled_from([1, 24, 2**19]),
-    threads=st.sampled_from([1, 2, 5]),
     seed=st.integers(0, 9),
 )
 def test_mixture_equals_a_loop_over_experts(
-    num_tokens, num_experts, top_k, used, activation, modulated, chunk, threads, seed
+    num_tokens, num_experts, top_k, used, activation, modulated, chunk, seed
 ):
-    """Any size, experts without tokens, any cut into chunks and threads: values and gradients."""
+    """Any size, experts without tokens, any cut into chunks: same values, same gradients."""
     torch.manual_seed(seed)
     top_k = min(top_k, num_experts)
     experts = Experts(4, 6, num_experts, activation).double()
@@ -67,7 +52,7 @@ def test_mixture_equals_a_loop_over_experts(
     gates_TK.requires_grad_()
     scale_UH = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
     combo_T = torch.randint(3, (num_tokens,))
-    with pytest.MonkeyPatch.context() as patch, num_threads(threads):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grouped, "CHUNK", chunk)
         patch.setattr(grouped, "SHORTEST", 1)
         modulation = Modulation(scale_UH, combo_T) if modulated else None
@@ -76,8 +61,7 @@ def test_mixture_equals_a_loop_over_experts(
     scale_TH = scale_UH[combo_T] if modulated else None
     expected = loop_experts(x_TD, index_TK, gates_TK, w1, w2, experts.activation, scale_TH)
     inputs = [x_TD, gates_TK, w1, w2, *([scale_UH] if modulated else [])]
-    with num_threads(threads):
-        assert_same(out_TD, expected, inputs)
+    assert_same(out_TD, expected, inputs)
 
 
 @pytest.mark.parametrize("mix", MIXES)

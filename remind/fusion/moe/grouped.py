@@ -15,9 +15,8 @@ T tokens, K experts per token, P = T K pairs, N pairs of one chunk; D width, H h
 gated units), E experts, U combinations; S blocks of L pairs.
 """
 
-import itertools
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self, TypeVar
+import sys
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +25,6 @@ from torch.autograd.function import once_differentiable
 
 from remind.fusion.moe.activations import Activation
 from remind.fusion.moe.memory import lease
-from remind.threads import side_by_side
 
 CHUNK = 2**18  # hidden activations of a chunk on CPU for each thread: 1 MiB in float32
 SHORTEST = 512  # pairs of a chunk at least: weights are read once per chunk
@@ -193,9 +191,9 @@ def mix_chunked(
     activation: Activation,
 ) -> Tensor:
     """Mix the experts one chunk of one expert at a time: any device, any dtype."""
-    parts = _parts(pairs, w1_EDF)
+    chunks = _chunks(pairs, _longest_chunk(w1_EDF))
     out_TD: Any = _MixChunked.apply(
-        x_TD, pairs.gates_TK, w1_EDF, w2_EHD, scale_UH, parts, pairs, activation
+        x_TD, pairs.gates_TK, w1_EDF, w2_EHD, scale_UH, chunks, pairs, activation
     )
     return out_TD
 
@@ -235,53 +233,39 @@ def _bag(y_PD: Tensor, pair_TK: Tensor, gates_TK: Tensor | None) -> Tensor:
 class _Chunk(NamedTuple):
     """Pairs of one expert that are computed at once, with their tokens and combinations.
 
-    They are the first of their expert in their part, or are added to its gradient.
+    They are the expert's first, or are added to its gradient.
     """
 
     expert: int
     is_first: bool
-    pairs: slice
     token_N: Tensor
     combo_N: Tensor
 
 
-class _Part(NamedTuple):
-    """What one thread computes: pairs in a row, in chunks.
+def _longest_chunk(w1_EDF: Tensor) -> int:
+    """Return how many pairs are computed at once.
 
-    Attributes:
-        chunks: in order, at least one.
-        is_shared: whether their first expert has pairs in the part before as well.
+    Threads meet after every operation, and a matmul of few rows is as slow as reading its weights.
     """
-
-    chunks: list[_Chunk]
-    is_shared: bool
-
-    def longest(self) -> int:
-        """Return how many pairs a chunk has at most."""
-        return max(len(chunk.token_N) for chunk in self.chunks)
+    if w1_EDF.device.type != "cpu":
+        return sys.maxsize
+    return max(SHORTEST, CHUNK * torch.get_num_threads() // w1_EDF.shape[2])
 
 
-def _parts(pairs: Pairs, w1_EDF: Tensor) -> list[_Part]:
-    """Cut the sorted pairs into parts of equal length for threads, and those into chunks."""
-    num_E, total = pairs.num_E.tolist(), len(pairs.token_P)
-    longest = share = max(total, 1)
-    if w1_EDF.device.type == "cpu":  # a matmul of few rows is as slow as reading its weights
-        longest = max(SHORTEST, CHUNK // w1_EDF.shape[2])
-        share = max(-(-total // torch.get_num_threads()), SHORTEST)
-    parts: list[_Part] = []
-    stops_E = list(itertools.accumulate(num_E))
-    for low in range(0, total, share):
-        high = min(low + share, total)
-        chunks, is_shared = [], False
-        for expert, (num, stop) in enumerate(zip(num_E, stops_E, strict=True)):
-            first, last = max(low, stop - num), min(high, stop)
-            is_shared |= stop - num < low < stop
-            for start in range(first, last, longest):
-                place = slice(start, min(start + longest, last))
-                token_N, combo_N = pairs.token_P[place], pairs.combo_P[place]
-                chunks.append(_Chunk(expert, start == first, place, token_N, combo_N))
-        parts.append(_Part(chunks, is_shared))
-    return parts
+def _chunks(pairs: Pairs, longest: int) -> list[_Chunk]:
+    """Cut the sorted pairs into chunks of at most ``longest`` pairs of one expert."""
+    cuts = [
+        (expert, low == 0, min(longest, num - low))
+        for expert, num in enumerate(pairs.num_E.tolist())
+        for low in range(0, num, longest)
+    ]
+    sizes = [size for _, _, size in cuts]
+    tokens, none = pairs.token_P.split(sizes), [pairs.combo_P] * len(cuts)
+    combos = pairs.combo_P.split(sizes) if len(pairs.combo_P) else none
+    return [
+        _Chunk(expert, is_first, token_N, combo_N)
+        for (expert, is_first, _), token_N, combo_N in zip(cuts, tokens, combos, strict=True)
+    ]
 
 
 class _Spare:
@@ -300,29 +284,6 @@ class _Spare:
         return self._a.values[:num_pairs]
 
 
-Result = TypeVar("Result")
-
-
-class _Rest(NamedTuple):
-    """Gradients that a part does not write where they belong, for another may as well."""
-
-    expert: int
-    dw1_DF: Tensor
-    dw2_HD: Tensor
-    dscale_UH: Tensor | None
-
-
-def _in_threads(work: Callable[[_Part], Result], parts: list[_Part]) -> list[Result]:
-    """Do the parts side by side, without gradients."""
-    is_inference = torch.is_inference_mode_enabled()
-
-    def quietly(part: _Part) -> Result:
-        with torch.inference_mode(is_inference), torch.no_grad():
-            return work(part)
-
-    return side_by_side(quietly, parts)
-
-
 class _MixChunked(torch.autograd.Function):
     """The formula above and its gradient. Kept for backward: both layers' outputs.
 
@@ -337,32 +298,29 @@ class _MixChunked(torch.autograd.Function):
         w1_EDF: Tensor,
         w2_EHD: Tensor,
         scale_UH: Tensor | None,
-        parts: list[_Part],
+        chunks: list[_Chunk],
         pairs: Pairs,
         activation: Activation,
     ) -> Tensor:
         num_pairs, pair_TK = len(pairs.token_P), pairs.pair_TK()
+        sizes = [len(chunk.token_N) for chunk in chunks]
         kept_h = lease((num_pairs, w1_EDF.shape[2]), like=x_TD)
         kept_y = lease((num_pairs, w2_EHD.shape[2]), like=x_TD)
-        h_PF, y_PD = kept_h.values, kept_y.values
-
-        def compute(part: _Part) -> None:
-            spare = _Spare(part.longest(), x_TD, w2_EHD)
-            for expert, _, place, token_N, combo_N in part.chunks:
-                x_ND, spare_NH = spare.x(len(token_N)), spare.a(len(token_N))
-                h_NF = h_PF[place]
-                torch.mm(torch.index_select(x_TD, 0, token_N, out=x_ND), w1_EDF[expert], out=h_NF)
-                a_NH = h_NF if activation.in_place else spare_NH
-                activation.into(h_NF, a_NH)
-                if scale_UH is not None:
-                    a_NH = torch.mul(a_NH, scale_UH.index_select(0, combo_N), out=spare_NH)
-                torch.mm(a_NH, w2_EHD[expert], out=y_PD[place])
-
-        _in_threads(compute, parts)
+        spare = _Spare(max(sizes, default=0), x_TD, w2_EHD)
+        w1, w2 = w1_EDF.unbind(), w2_EHD.unbind()
+        parts = zip(chunks, kept_h.values.split(sizes), kept_y.values.split(sizes), strict=True)
+        for (expert, _, token_N, combo_N), h_NF, y_ND in parts:
+            x_ND, spare_NH = spare.x(len(token_N)), spare.a(len(token_N))
+            torch.mm(torch.index_select(x_TD, 0, token_N, out=x_ND), w1[expert], out=h_NF)
+            a_NH = h_NF if activation.in_place else spare_NH
+            activation.into(h_NF, a_NH)
+            if scale_UH is not None:
+                a_NH = torch.mul(a_NH, scale_UH.index_select(0, combo_N), out=spare_NH)
+            torch.mm(a_NH, w2[expert], out=y_ND)
         ctx.save_for_backward(x_TD, gates_TK, w1_EDF, w2_EHD, scale_UH, pair_TK)
-        ctx.kept, ctx.parts = (kept_h, kept_y), parts
+        ctx.kept, ctx.chunks, ctx.sizes = (kept_h, kept_y), chunks, sizes
         ctx.pairs, ctx.activation = pairs, activation
-        return _bag(y_PD, pair_TK, gates_TK)
+        return _bag(kept_y.values, pair_TK, gates_TK)
 
     @staticmethod
     @once_differentiable
@@ -370,58 +328,40 @@ class _MixChunked(torch.autograd.Function):
         ctx: Any, grad_TD: Tensor
     ) -> tuple[Tensor | None, ...]:
         x_TD, gates_TK, w1_EDF, w2_EHD, scale_UH, pair_TK = ctx.saved_tensors
-        (kept_h, kept_y), pairs, activation = ctx.kept, ctx.pairs, ctx.activation
+        (kept_h, kept_y), pairs, longest = ctx.kept, ctx.pairs, max(ctx.sizes, default=0)
         dw1_EDF, dw2_EHD = torch.empty_like(w1_EDF), torch.empty_like(w2_EHD)
         for dw_EXX in (dw1_EDF, dw2_EHD):
             dw_EXX[pairs.num_E == 0] = 0
         gates_P1 = gates_TK.reshape(-1).index_select(0, pairs.place_P).unsqueeze(1)
         dgates_P = gates_P1.new_empty(len(gates_P1))
-        dx = lease((len(gates_P1), x_TD.shape[1]), like=x_TD)
-        h_PF, y_PD, dx_PD = kept_h.values, kept_y.values, dx.values
-
-        def compute(part: _Part) -> _Rest:
-            longest = part.longest()
-            spare, more = (_Spare(longest, x_TD, w2_EHD) for _ in range(2))
-            spare_h = lease((longest, w1_EDF.shape[2]), like=x_TD)
-            own = part.chunks[0].expert
-            dw1, dw2 = dw1_EDF[own], dw2_EHD[own]
-            if part.is_shared:
-                dw1, dw2 = torch.empty_like(dw1), torch.empty_like(dw2)
-            rest = _Rest(own, dw1, dw2, None if scale_UH is None else torch.zeros_like(scale_UH))
-            for expert, is_first, place, token_N, combo_N in part.chunks:
-                x_ND, dh_NF = more.x(len(token_N)), spare_h.values[: len(token_N)]
-                h_NF = h_PF[place]
-                grad_ND = torch.index_select(grad_TD, 0, token_N, out=spare.x(len(token_N)))
-                torch.sum(torch.mul(grad_ND, y_PD[place], out=x_ND), 1, out=dgates_P[place])
-                grad_ND.mul_(gates_P1[place])
-                da_NH = torch.mm(grad_ND, w2_EHD[expert].T, out=spare.a(len(token_N)))
-                spare_NH, scale_NH = more.a(len(token_N)), None
-                a_NH = h_NF if activation.in_place else spare_NH
-                df_NH = da_NH
-                if scale_UH is not None:
-                    scale_NH = scale_UH.index_select(0, combo_N)
-                    df_NH = da_NH * scale_NH
-                activation.backward_into(df_NH, h_NF, a_NH, dh_NF)
-                if scale_NH is not None and rest.dscale_UH is not None:
-                    rest.dscale_UH.index_add_(0, combo_N, da_NH.mul_(a_NH))
-                    a_NH = torch.mul(a_NH, scale_NH, out=spare_NH)
-                torch.index_select(x_TD, 0, token_N, out=x_ND)
-                if expert != own:
-                    dw1, dw2 = dw1_EDF[expert], dw2_EHD[expert]
-                kept = 0 if is_first else 1
-                dw2.addmm_(a_NH.T, grad_ND, beta=kept)
-                dw1.addmm_(x_ND.T, dh_NF, beta=kept)
-                torch.mm(dh_NF, w1_EDF[expert].T, out=dx_PD[place])
-            return rest
-
         dscale_UH = None if scale_UH is None else torch.zeros_like(scale_UH)
-        rests = _in_threads(compute, ctx.parts)
-        for part, rest in zip(ctx.parts, rests, strict=True):
-            if part.is_shared:
-                dw1_EDF[rest.expert] += rest.dw1_DF
-                dw2_EHD[rest.expert] += rest.dw2_HD
-            if dscale_UH is not None and rest.dscale_UH is not None:
-                dscale_UH += rest.dscale_UH
+        dx = lease((len(gates_P1), x_TD.shape[1]), like=x_TD)
+        spare, more = (_Spare(longest, x_TD, w2_EHD) for _ in range(2))
+        spare_h = lease((longest, w1_EDF.shape[2]), like=x_TD)
+        w1, w2, dw1, dw2 = (w.unbind() for w in (w1_EDF.mT, w2_EHD.mT, dw1_EDF, dw2_EHD))
+        of_pairs = (kept_h.values, kept_y.values, gates_P1, dgates_P, dx.values)
+        parts = zip(ctx.chunks, *(x_PX.split(ctx.sizes) for x_PX in of_pairs), strict=True)
+        for (expert, is_first, token_N, combo_N), h_NF, y_ND, gates_N1, dgates_N, dx_ND in parts:
+            x_ND, dh_NF = more.x(len(token_N)), spare_h.values[: len(token_N)]
+            grad_ND = torch.index_select(grad_TD, 0, token_N, out=spare.x(len(token_N)))
+            torch.sum(torch.mul(grad_ND, y_ND, out=x_ND), 1, out=dgates_N)
+            grad_ND.mul_(gates_N1)
+            da_NH = torch.mm(grad_ND, w2[expert], out=spare.a(len(token_N)))
+            spare_NH, scale_NH = more.a(len(token_N)), None
+            a_NH = h_NF if ctx.activation.in_place else spare_NH
+            df_NH = da_NH
+            if scale_UH is not None:
+                scale_NH = scale_UH.index_select(0, combo_N)
+                df_NH = da_NH * scale_NH
+            ctx.activation.backward_into(df_NH, h_NF, a_NH, dh_NF)
+            if scale_NH is not None and dscale_UH is not None:
+                dscale_UH.index_add_(0, combo_N, da_NH.mul_(a_NH))
+                a_NH = torch.mul(a_NH, scale_NH, out=spare_NH)
+            torch.index_select(x_TD, 0, token_N, out=x_ND)
+            kept = 0 if is_first else 1
+            dw2[expert].addmm_(a_NH.T, grad_ND, beta=kept)
+            dw1[expert].addmm_(x_ND.T, dh_NF, beta=kept)
+            torch.mm(dh_NF, w1[expert], out=dx_ND)
         dgates_TK = dgates_P.index_select(0, pair_TK.flatten()).view_as(gates_TK)
-        dx_TD = _bag(dx_PD, pair_TK, None)
+        dx_TD = _bag(dx.values, pair_TK, None)
         return dx_TD, dgates_TK, dw1_EDF, dw2_EHD, dscale_UH, None, None, None
