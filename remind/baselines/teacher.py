@@ -14,7 +14,7 @@ import numpy as np
 from remind.baselines.lightgbm import LightGBMConfig, LightGBMPredictor, fit_lightgbm
 from remind.cohort import Cohort, Encoding
 from remind.cohort.arrays import chunks
-from remind.cohort.folds import assign_folds
+from remind.cohort.folds import assign_folds, most_folds
 
 NUM_FOLDS = 5
 TREES = LightGBMConfig(learning_rate=0.1)
@@ -32,11 +32,10 @@ def out_of_fold_trees(cohort: Cohort, encoding: Encoding, seed: int) -> np.ndarr
         seed: of the folds and of the trees.
 
     Returns:
-        float32 (N, C), NaN for patients of other splits; None with too few patients for folds.
+        float32 (N, C), NaN for patients of other splits; None with too few patients or persons.
     """
-    assert cohort.label_N is not None
     train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
-    num_folds = min(NUM_FOLDS, int(np.bincount(cohort.label_N[train_rows]).max()))
+    num_folds = min(NUM_FOLDS, most_folds(cohort, train_rows))
     if num_folds < 2:
         return None
     fold_N = assign_folds(cohort, train_rows, num_folds, seed)

@@ -16,6 +16,7 @@ from remind.baselines import teacher
 from remind.baselines.lightgbm import fit_lightgbm
 from remind.baselines.teacher import out_of_fold_trees
 from remind.cohort import Cohort, Encoding, cohort_from_frame, spec_from_dict
+from remind.cohort.folds import assign_folds
 from remind.errors import InputError
 from remind.training import PlainProgress, fit_run, patient_losses
 from remind.training.teacher import ENOUGH, Teacher, taught_losses
@@ -86,6 +87,32 @@ def test_too_few_patients_have_no_teacher() -> None:
     few = cohort.select(cohort.rows("train")[:2])
     labels = replace(few, label_N=np.array([0, 1]))
     assert out_of_fold_trees(labels, Encoding.fit(labels, np.arange(2)), seed=0) is None
+
+
+@pytest.mark.parametrize(("persons", "num_folds"), [(1, None), (2, 2), (3, 3), (7, 5)])
+def test_few_persons_with_many_rows_are_as_many_folds(
+    persons: int, num_folds: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One person alone has no teacher."""
+    fits: list[int] = []
+
+    def fit(*args: Any, train_rows: np.ndarray, val_rows: np.ndarray, seed: int) -> Any:
+        fits.append(len(train_rows))
+        return fit_lightgbm(*args, train_rows=train_rows, val_rows=val_rows, seed=seed)
+
+    monkeypatch.setattr(teacher, "fit_lightgbm", fit)
+    cohort = people(copies=30)
+    rows = np.flatnonzero(np.isin(cohort.person, cohort.person[cohort.rows("train")][:persons]))
+    few = cohort.select(np.concatenate([rows, cohort.rows("val")]))
+    prob_NC = out_of_fold_trees(few, Encoding.fit(few, few.rows("train")), seed=0)
+    if num_folds is None:
+        assert prob_NC is None
+    else:
+        assert len(fits) == num_folds
+        with pytest.raises(InputError, match=f'have {persons} values of "person", which are not'):
+            assign_folds(few, few.rows("train"), persons + 1, seed=0)
+        assert prob_NC is not None
+        assert np.isfinite(prob_NC).all()
 
 
 def test_the_loss_is_the_cross_entropy_to_the_mixed_target() -> None:
