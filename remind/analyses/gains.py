@@ -28,7 +28,7 @@ from scipy import sparse
 from remind.analyses.masked import observed_in, probabilities
 from remind.analyses.options import Options
 from remind.cohort import Cohort
-from remind.evaluation.bootstrap import MIN_PERSONS, person_codes, resamples
+from remind.evaluation.bootstrap import MIN_PERSONS, enough_defined, person_codes, resamples
 from remind.evaluation.metrics import log_loss_of_rows
 from remind.training import Run
 
@@ -87,10 +87,16 @@ class Evidence:
     num_persons: int
 
     def share(self, patterns_VM: np.ndarray) -> np.ndarray:
-        """Shares (R, V) for patients left with other combinations."""
+        """Shares (R, V) for patients left with other combinations.
+
+        A resample that drew nobody who says it, or who is unsure without it, is NaN.
+        """
         near_UV = nearness(self.patterns_UM, patterns_VM)
-        overall_R1 = (self.above_RU.sum(axis=1) / self.below_RU.sum(axis=1))[:, None]
-        return (self.above_RU @ near_UV + PRIOR * overall_R1) / (self.below_RU @ near_UV + PRIOR)
+        below_R = self.below_RU.sum(axis=1)
+        nothing_R = np.full(len(below_R), np.nan)
+        overall_R = np.divide(self.above_RU.sum(axis=1), below_R, out=nothing_R, where=below_R > 0)
+        above_RV = self.above_RU @ near_UV + PRIOR * overall_R[:, None]
+        return above_RV / (self.below_RU @ near_UV + PRIOR)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ class Factors:
     """Expected gain per nat of entropy, (V, M); NaN where m is observed or nobody knows.
 
     Args:
-        value, low, high: the estimate and its interval, NaN where under 10 persons know.
+        value, low, high: the estimate and its interval, NaN where under 10 persons know or, as for
+            any interval, over 5% of the resamples leave it undefined.
         evidence: validation patients, counted by nearness.
     """
 
@@ -157,8 +164,10 @@ class GainModel:
             factor_RV = self.scale_R[:, None] * known.share(patterns_VM[lack])
             value[lack, m] = factor_RV[0]
             evidence[lack, m] = known.num_U @ nearness(known.patterns_UM, patterns_VM[lack])
-            if known.num_persons >= MIN_PERSONS and len(factor_RV) > 1:
-                low[lack, m], high[lack, m] = np.quantile(factor_RV[1:], tails, axis=0)
+            drawn_RV = factor_RV[1:]
+            if known.num_persons >= MIN_PERSONS and enough_defined(drawn_RV):
+                defined_RV = drawn_RV[~np.isnan(drawn_RV).any(axis=1)]  # a draw is NaN as a whole
+                low[lack, m], high[lack, m] = np.quantile(defined_RV, tails, axis=0)
         return Factors(value, low, high, evidence)
 
     def predict(self, pairs: Pairs) -> np.ndarray:

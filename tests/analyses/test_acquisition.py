@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from remind.analyses.acquisition import acquisition, fit_gains, what_would_help
-from remind.analyses.gains import entropy, hide_each
+from remind.analyses.gains import GainModel, Pairs, entropy, hide_each
 from remind.analyses.options import Options
 from remind.cohort import Cohort
 from remind.errors import InputError
@@ -129,3 +129,32 @@ def test_where_nobody_has_two_modalities_one_sentence_says_so() -> None:
     )
     with pytest.raises(InputError, match=r'nobody in the split "val" has two modalities'):
         acquisition(run_of(cohort, Known(logits)), cohort, FAST)
+
+
+@pytest.mark.parametrize(("num_unsure", "has_interval"), [(4, True), (2, False)])
+def test_a_resample_in_which_nobody_is_unsure_is_undefined_and_not_divided(
+    num_unsure: int, has_interval: bool
+) -> None:
+    """12 persons have m1, of whom some are unsure without it: 1% or 11% of draws lack them all."""
+    entropy_N = np.where(np.arange(12) < num_unsure, 0.5, 0.0)
+    pairs = Pairs(
+        row_N=np.arange(12),
+        person_N=np.arange(12),
+        modality_N=np.ones(12, np.int64),
+        left_NM=np.tile([True, False], (12, 1)),
+        entropy_N=entropy_N,
+        divergence_N=entropy_N * np.linspace(0.5, 0.2, 12),
+        gain_N=entropy_N * 0.3,
+        num_persons=12,
+    )
+    model = GainModel.fit(pairs, Options())
+    known = model.evidence[1]
+    assert known is not None
+    drawn_R = known.share(np.array([[True, False]]))[1:, 0]
+    undefined = np.isnan(drawn_R).mean()
+    assert 0 < undefined < 0.05 if has_interval else undefined > 0.05
+    factors = model.factors(np.array([[True, False]]))
+    assert factors.value[0, 1] > 0
+    assert factors.evidence[0, 1] == 12
+    ends = [factors.low[0, 1], factors.high[0, 1]]
+    assert np.isfinite(ends).all() if has_interval else np.isnan(ends).all()
