@@ -242,6 +242,19 @@ def test_a_damaged_run_is_one_sentence(
     assert said in captured.err
 
 
+def test_evaluate_and_diagnose_show_the_same_calibration_error(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remind(monkeypatch, "evaluate", run, "--json") == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert remind(monkeypatch, "diagnose", run, "--parts", "calibration", "--json") == 0
+    blocks = json.loads(capsys.readouterr().out)["calibration"]["blocks"]
+    assert blocks["overall"]["ci"]["ece"] is not None
+    for name, block in blocks.items():
+        shown = block["ece"], block["ci"]["ece"]
+        assert shown == (evaluated[name]["ece"], evaluated[name]["ci"]["ece"]), name
+
+
 def test_a_run_is_diagnosed_and_reported(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from remind.errors import InputError
+from remind.evaluation.bootstrap import NUM_BOOT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Options:
     """
 
     split: str = "test"
-    num_boot: int = 500
+    num_boot: int = NUM_BOOT
     level: float = 0.95
     alpha: float = 0.1
     seed: int = 0

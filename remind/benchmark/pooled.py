@@ -18,7 +18,6 @@ from remind.benchmark import tables
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.report import (
     METRICS_SHOWN,
-    NUM_BOOT,
     Loaded,
     count_patients,
     find_contender,
@@ -39,6 +38,7 @@ from remind.benchmark.statistics import (
     title,
 )
 from remind.errors import InputError
+from remind.evaluation.bootstrap import NUM_BOOT
 
 POOLED = {
     ALL: tables.BLOCK_TITLES[ALL],

@@ -28,11 +28,11 @@ from remind.benchmark.statistics import (
 )
 from remind.benchmark.work import Work, places
 from remind.errors import InputError, did_you_mean
+from remind.evaluation.bootstrap import NUM_BOOT
 from remind.evaluation.predictions import PROB, write_whole
 from remind.training.files import write_json, write_text
 
 METRICS_SHOWN = ("auroc", "log_loss")
-NUM_BOOT = 1000
 PREDICTIONS = "predictions.parquet"
 RESULTS = "results"
 PICTURE = "cd.svg"

@@ -9,11 +9,12 @@ from remind.benchmark.config import command
 from remind.benchmark.contenders import chosen, make_contenders
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.ranks import MIN_RANKED, require_pictures
-from remind.benchmark.report import METRICS_SHOWN, NUM_BOOT, find_contender, make_report
+from remind.benchmark.report import METRICS_SHOWN, find_contender, make_report
 from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, run_benchmark
 from remind.benchmark.splits import parse_edges
 from remind.errors import InputError
 from remind.evaluation import METRICS
+from remind.evaluation.bootstrap import NUM_BOOT
 from remind.evaluation.predictions import check_place
 from remind.methods import METHODS
 from remind.objectives import OBJECTIVES

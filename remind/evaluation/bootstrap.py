@@ -21,6 +21,8 @@ import numpy as np
 from remind.evaluation.metrics import METRICS, OF_ROWS
 from remind.evaluation.weighted import WEIGHTED
 
+NUM_BOOT = 1000
+"""Resamples where none are asked for: what two commands show of one run is the same."""
 MIN_PERSONS = 10
 MAX_UNDEFINED = 0.05
 BIASED = ("ece",)
@@ -33,7 +35,7 @@ def intervals(
     prob_NC: np.ndarray,
     person_N: np.ndarray,
     *,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, list[float] | None]:

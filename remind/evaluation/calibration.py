@@ -22,6 +22,7 @@ import pandas as pd
 
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
+    NUM_BOOT,
     check_bootstrap,
     metric_interval,
     person_codes,
@@ -49,7 +50,7 @@ def calibration(
     predictions: pd.DataFrame,
     *,
     num_bins: int = 10,
-    num_boot: int = 500,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:

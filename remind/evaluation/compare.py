@@ -18,6 +18,7 @@ import pandas as pd
 from remind.errors import InputError, did_you_mean
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
+    NUM_BOOT,
     centered,
     check_bootstrap,
     enough_defined,
@@ -53,7 +54,7 @@ def compare(
     *,
     metrics: Sequence[str] = tuple(METRICS),
     block: str | None = None,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import pandas as pd
 from scipy.stats import betabinom
 
 from remind.errors import InputError
-from remind.evaluation.bootstrap import check_bootstrap, person_codes
+from remind.evaluation.bootstrap import NUM_BOOT, check_bootstrap, person_codes
 from remind.evaluation.predictions import (
     BANDS,
     check_predictions,
@@ -62,7 +62,7 @@ def conformal(
     alpha: float = 0.1,
     ways: Sequence[str] = WAYS,
     min_calibration: int = MIN_CALIBRATION,
-    num_boot: int = 500,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from remind.errors import InputError
 from remind.evaluation.bootstrap import (
     MIN_PERSONS,
+    NUM_BOOT,
     check_bootstrap,
     intervals,
     metric_interval,
@@ -43,7 +44,7 @@ def evaluate(
     *,
     cohort: str,
     bands: BandLimits,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
     min_worst: int = MIN_PATIENTS,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import beta, norm
 
-from remind.evaluation.bootstrap import MIN_PERSONS, interval, person_codes, resamples
+from remind.evaluation.bootstrap import MIN_PERSONS, NUM_BOOT, interval, person_codes, resamples
 
 Exact = Callable[[int, int, float], list[float] | None]
 
@@ -17,7 +17,7 @@ def share_interval(
     person_N: np.ndarray,
     exact: Exact,
     *,
-    num_boot: int = 500,
+    num_boot: int = NUM_BOOT,
     seed: int = 0,
     level: float = 0.95,
 ) -> list[float] | None:

@@ -17,6 +17,7 @@ from remind.cohort import Bands, Cohort, read_cohort
 from remind.cohort.schema import FILE_NAME
 from remind.errors import InputError
 from remind.evaluation import compare, evaluate, write_predictions
+from remind.evaluation.bootstrap import NUM_BOOT
 from remind.methods import find_method
 from remind.reproduce.config import Experiment, as_request, load_experiment
 from remind.reproduce.figures import ShareBands, arm_figures
@@ -39,7 +40,7 @@ def reproduce(
     seeds: int | None = None,
     overrides: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
-    num_boot: int = 1000,
+    num_boot: int = NUM_BOOT,
     progress: Callable[[str], Progress] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
