@@ -128,7 +128,7 @@ def describe(
     from remind.commands.data import describe_cohort
     from remind.terminal import description
 
-    facts = describe_cohort(cohort, plot)
+    facts = describe_cohort(cohort, plot, _tell)
     _print(facts) if as_json else Console().print(description(facts))
 
 
@@ -186,6 +186,7 @@ def fit(
             out,
             resume=resume or num_restarts() > 0,
             progress=make_progress(f"fitting {method}"),
+            tell=_tell,
         )
         if is_first():
             Console().print(fitted(run), soft_wrap=True)
@@ -206,11 +207,12 @@ def evaluate(
     from remind.terminal import evaluation as show
     from remind.training import open_run
 
-    result = evaluate_run(open_run(run, METHODS), split)
+    opened = open_run(run, METHODS)
+    result = evaluate_run(opened, split)
     if as_json:
         _print(result)
     else:
-        Console().print(show(result))
+        Console().print(show(result, opened.spec.cohort.label))
 
 
 @app.command()

@@ -32,12 +32,19 @@ def fitted(run: Run) -> RenderableType:
     return Group(*lines)
 
 
-def evaluation(result: dict[str, Any]) -> RenderableType:
-    """One evaluation: figures by band over their intervals, the worst group, what bands mean."""
-    worst = result["worst_group"]
+def evaluation(result: dict[str, Any], label: str) -> RenderableType:
+    """One evaluation: figures by band over their intervals, the worst group, what bands mean.
+
+    Args:
+        result: what `evaluate` returned.
+        label: the column of the classes.
+    """
+    worst, positive = result["worst_group"], result["positive"]
+    of_class = "" if positive is None else f"; F1 of {label} = {positive}"
     lines: list[RenderableType] = [
         Text(
             f"{result['method']} on {result['cohort']}, split {result['split']}, n = {result['n']}"
+            f"{of_class}"
         ),
         _served(result),
         Text(f"{bands_in_words(result['bands'])} {UNDER_FIGURES}"),
@@ -84,6 +91,7 @@ def description(facts: dict[str, Any]) -> RenderableType:
     """A cohort: modalities and what is in them, splits, bands, combinations and the long tail."""
     tail, groups, modalities = facts["long_tail"], facts["groups"], facts["modalities"]
     classes = ", ".join(f"{c['name']}: {c['share']:.1%}" for c in facts["classes"])
+    classes += "" if facts["positive"] is None else f"; positive: {facts['positive']}"
     splits = ", ".join(f"{name} {split['n']:,}" for name, split in facts["splits"].items())
     return Group(
         Text(

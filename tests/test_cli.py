@@ -242,6 +242,38 @@ def test_a_damaged_run_is_one_sentence(
     assert said in captured.err
 
 
+def test_the_positive_class_is_named_and_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ja and nein: nein is taken, and said once; with `positive` it is ja, in all that follows."""
+    frame = small_frame(n=300)
+    frame["died"] = np.where(frame["died"] == 1, "ja", "nein")
+    folder, trees = tmp_path / "cohort", ["--method", "lightgbm", "--set", "trees=3"]
+    shown: dict[str, Any] = {}
+    for name, key in (("nein", ""), ("ja", 'positive = "ja"\n')):
+        write_frame(folder, frame, toml=TOML.replace("[split]", f"{key}[split]"))
+        run = tmp_path / name
+        for words in (["describe", folder, "--json"], ["fit", folder, "--out", run, *trees]):
+            assert remind(monkeypatch, *words) == 0
+            err = capsys.readouterr().err
+            assert err.count("the positive class is died = nein") == (name == "nein")
+        assert remind(monkeypatch, "evaluate", run) == 0
+        assert f"; F1 of died = {name}\n" in capsys.readouterr().out
+        assert remind(monkeypatch, "evaluate", run, "--json") == 0
+        shown[name] = json.loads(capsys.readouterr().out)
+        assert shown[name]["positive"] == name
+        out = tmp_path / "p.csv"
+        assert remind(monkeypatch, "predict", run, folder / "patients.parquet", "--out", out) == 0
+        capsys.readouterr()
+        assert list(pd.read_csv(out))[2] == f"prob_{name}"
+    predicted = pd.read_parquet(tmp_path / "ja" / "predictions.parquet")
+    is_true, is_said = predicted["label"] == "ja", predicted["prob_ja"] > 0.5
+    f1 = 2 * (is_true & is_said).sum() / (is_true.sum() + is_said.sum())
+    assert shown["ja"]["overall"]["f1"] == pytest.approx(f1)
+    assert remind(monkeypatch, "evaluate", tmp_path / "nein") == 2
+    assert "has changed since the run was fitted" in capsys.readouterr().err
+
+
 def test_evaluate_and_diagnose_show_the_same_calibration_error(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from remind.cohort import Cohort, Groups, describe, read_cohort
+from remind.cohort import Cohort, Groups, describe, read_cohort, unnamed_positive
 from remind.errors import InputError
 from remind.pictures import NUM_SHOWN, upset_plot
 from remind.sources import load_source
 from remind.terminal import description, facts_in_words
-from tests.cohort.make import write_cohort
+from tests.cohort.make import TOML, small_frame, write_cohort, write_frame
 from tests.commands import remind
 
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".html": b"<!DOCTYPE html>"}
@@ -104,6 +104,33 @@ def test_the_long_tail_is_shown_from_both_ends(cohort: Cohort) -> None:
     for part, key in ((most, "most_frequent"), (rarest, "rarest")):
         listed = [line.split()[0] for line in part.splitlines() if line.strip()[:1].isdigit()]
         assert listed == [str(group["n_train"]) for group in facts["groups"][key]]
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "note"),
+    [
+        (["ja", "nein"], "", True),
+        (["ja", "nein"], 'positive = "nein"\n', False),
+        ([0, 1], "", False),
+        ([False, True], "", False),
+        (["a", "b", "c"], "", False),
+    ],
+)
+def test_which_of_two_words_is_positive_is_said_unless_cohort_toml_does(
+    values: list[Any], key: str, note: bool, tmp_path: Path
+) -> None:
+    frame = small_frame().assign(died=[values[i % len(values)] for i in range(60)])
+    toml = TOML.replace("binary", "multiclass").replace("[split]", f"{key}[split]")
+    cohort = read_cohort(write_frame(tmp_path, frame, toml=toml))
+    said = (
+        "the positive class is died = nein, the last in sorted order: if it is ja, add "
+        f'positive = "ja" to [cohort] of {tmp_path / "cohort.toml"}'
+    )
+    assert unnamed_positive(cohort) == (said if note else None)
+    facts = describe(cohort)
+    names = [item["name"] for item in facts["classes"]]
+    assert facts["positive"] == (names[1] if len(names) == 2 else None)
+    assert (f"; positive: {names[1]})" in shown(facts)) == (len(names) == 2)
 
 
 def test_what_is_in_a_modality_is_shown(cohort: Cohort) -> None:

@@ -156,6 +156,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
         "cohort": config.to_dict()["cohort"],
         "commands": list(config.commands),
         **setup_of(config),
+        "positive": part.loaded.positive,
         "metrics": list(metrics),
         "reference": part.subject,
         "blocks": {

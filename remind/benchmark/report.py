@@ -29,7 +29,7 @@ from remind.benchmark.statistics import (
 from remind.benchmark.work import Work, places
 from remind.errors import InputError, did_you_mean
 from remind.evaluation.bootstrap import NUM_BOOT
-from remind.evaluation.predictions import PROB, write_whole
+from remind.evaluation.predictions import PROB, classes_of, positive_of, write_whole
 from remind.training.files import write_json, write_text
 
 METRICS_SHOWN = ("auroc", "log_loss")
@@ -86,6 +86,12 @@ class Loaded:
     def panel(self) -> Panel:
         """Of the contenders; there must be one."""
         return make_panel(self.frames, size_blocks(self.config.edges)[::-1])
+
+    @property
+    def positive(self) -> str | None:
+        """The class that F1 and AUPRC are of; None beyond two classes, and without a contender."""
+        frame = next(iter(self.frames.values()), None)
+        return None if frame is None else positive_of(classes_of(frame))
 
     def measured(self, metrics: Sequence[str], num_boot: int) -> Measured:
         """Figures of the contenders, with replicates."""
@@ -177,6 +183,7 @@ def make_report(
         "cohort": config.to_dict()["cohort"],
         "commands": list(config.commands),
         **setup_of(config),
+        "positive": loaded.positive,
         "edges": list(config.edges),
         "metrics": list(metrics),
         "bootstrap": {"unit": "person", "num_boot": num_boot, "level": LEVEL},

@@ -23,6 +23,7 @@ BLOCK_TITLES = {
     UNSEEN: "Combinations that training did not have",
     HIDDEN: "Patients from whom one modality is hidden",
 }
+OF_POSITIVE = ("auprc", "f1")
 COST_DECIMALS = {"seconds": 1, "search_seconds": 0}
 
 
@@ -59,8 +60,8 @@ def setup(result: Mapping[str, Any]) -> str:
     hidden = f"hidden from test patients, one at a time: {', '.join(hide)}; " if hide else ""
     return (
         f"{result['cohort']['num_patients']:,} patients; split: {result['split']}; {hidden}"
-        f"{result['folds']} folds x {result['seeds']} seeds; {tuning}.\n"
-        + (f"{commands}\n" if commands else "")
+        f"{result['folds']} folds x {result['seeds']} seeds; {tuning}."
+        f"{_of_class(result)}\n" + (f"{commands}\n" if commands else "")
     )
 
 
@@ -232,6 +233,14 @@ COST_NOTE = (
 
 def _seeds(num: int) -> str:
     return "1 seed" if num == 1 else f"{num} seeds"
+
+
+def _of_class(result: Mapping[str, Any]) -> str:
+    """The class that is counted, where a metric counts one."""
+    counting = [title(metric) for metric in OF_POSITIVE if metric in result["metrics"]]
+    if result["positive"] is None or not counting:
+        return ""
+    return f" {' and '.join(counting)}: of the class {result['positive']}."
 
 
 def _reading(result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from remind.cohort.cohort import Cohort, cohort_from_frame, read_cohort, read_table_for_prediction
-from remind.cohort.describe import describe, long_tail
+from remind.cohort.describe import describe, long_tail, unnamed_positive
 from remind.cohort.encoding import Encoded, Encoding
 from remind.cohort.flat import FlatTable, flat_table
 from remind.cohort.groups import BAND_NAMES, Bands, Groups
@@ -43,6 +43,7 @@ __all__ = [
     "read_cohort",
     "read_table_for_prediction",
     "spec_from_dict",
+    "unnamed_positive",
 ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from remind.cohort.columns import find_class
 from remind.cohort.schema import CohortSpec
 from remind.cohort.tables import Table
 from remind.errors import InputError
@@ -35,6 +36,27 @@ def task_fits(spec: CohortSpec, table: Table, classes: tuple[str, ...]) -> None:
             f"({_few(classes)}), but the task is binary: "
             'correct the label, or set task = "multiclass"'
         )
+
+
+def positive_class(spec: CohortSpec, classes: tuple[str, ...]) -> int:
+    """Position of the positive one of two classes: the one that cohort.toml names, or the last.
+
+    Raises:
+        InputError: it names one where there are more than two, or one that nobody has.
+    """
+    positive, label = spec.cohort.positive, spec.cohort.label
+    if positive is None:
+        return len(classes) - 1
+    given = f'{spec.source}: [cohort] positive = "{positive}"'
+    if len(classes) > 2:
+        raise InputError(
+            f'{given} is for a label of two classes, but "{label}" has {len(classes)} '
+            f"({_few(classes)}): remove the key"
+        )
+    found = find_class(positive.strip(), classes)
+    if found is None:
+        raise InputError(f'{given} is no label: "{label}" has {_few(classes)}: name one of them')
+    return found
 
 
 def everyone_is_observed(table: Table, ids: np.ndarray, present_NM: np.ndarray) -> None:

@@ -41,7 +41,7 @@ class Cohort:
         spec: the cohort.toml it came from.
         ids: (N,) unique.
         label_N: class index int64, or None for a table to predict.
-        classes: class names, in numeric order when numeric.
+        classes: class names, in numeric order when numeric; the positive one of two is the last.
         split: (N,) 'train', 'val' or 'test', or None for a table to predict.
         person: (N,) rows of one person share a value.
         values: modality -> raw values of its kind.
@@ -65,6 +65,11 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def positive(self) -> str | None:
+        """The class that F1, AUPRC and calibration are of; None beyond two classes."""
+        return self.classes[-1] if len(self.classes) == 2 else None
 
     def rows(self, split_name: str) -> np.ndarray:
         """int64 indices of the rows of one split.
@@ -208,6 +213,8 @@ def _labelled(spec: CohortSpec, table: Table, *, leave_out_untrained: bool = Fal
     checks.unique_ids(table, spec.cohort.id, ids)
     label_N, classes = read_labels(table, spec.cohort.label, ids)
     checks.task_fits(spec, table, classes)
+    if checks.positive_class(spec, classes) < len(classes) - 1:
+        label_N, classes = 1 - label_N, classes[::-1]
     person = (
         ids if spec.cohort.group_by is None else read_ids(table, spec.cohort.group_by, "group_by")
     )

@@ -130,6 +130,21 @@ def read_labels(table: Table, name: str, ids: np.ndarray) -> tuple[np.ndarray, t
     return label_N.astype(np.int64), tuple(number_text(number) for number in numbers)
 
 
+def find_class(text: str, classes: tuple[str, ...]) -> int | None:
+    """Position of the class that a cell of this text would have; None if it is none of them."""
+    if text in classes:
+        return classes.index(text)
+    numbers_1, _ = parse_numbers(clean_text(pa.chunked_array([[text]], pa.large_string())))
+    name = number_text(numbers_1[0])
+    return classes.index(name) if name in classes else None
+
+
+def are_words(classes: tuple[str, ...]) -> bool:
+    """Whether a class is no number (true and false are)."""
+    _, is_bad_C = parse_numbers(pa.chunked_array([list(classes)], pa.large_string()))
+    return bool(is_bad_C.any())
+
+
 def read_splits(table: Table, name: str) -> np.ndarray:
     """The split of each row (N,): 'train', 'val' or 'test'.
 

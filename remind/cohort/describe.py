@@ -2,11 +2,13 @@
 
 # N patients, M modalities, G training groups
 
+import json
 from typing import Any
 
 import numpy as np
 
 from remind.cohort.cohort import Cohort
+from remind.cohort.columns import are_words
 from remind.cohort.groups import BAND_NAMES, Bands, Groups
 from remind.cohort.kinds import KINDS
 
@@ -30,12 +32,28 @@ def describe(cohort: Cohort, bands: Bands | None = None) -> dict[str, Any]:
         "left_out": list(cohort.left_out),
         "fingerprint": cohort.fingerprint,
         "classes": _classes(cohort, np.arange(len(cohort))),
+        "positive": cohort.positive,
         "splits": {name: _split(cohort, name) for name in ("train", "val", "test")},
         "modalities": _modalities(cohort),
         "bands": {"head": groups.bands.head, "medium": groups.bands.medium},
         "groups": _groups(cohort, groups),
         "long_tail": long_tail(groups.counts_G),
     }
+
+
+def unnamed_positive(cohort: Cohort) -> str | None:
+    """Which of two words counts as positive, where nobody has said which; else None.
+
+    Of numbers, and of true and false, it is the one that people expect.
+    """
+    spec, classes = cohort.spec, cohort.classes
+    if cohort.positive is None or spec.cohort.positive is not None or not are_words(classes):
+        return None
+    other = json.dumps(classes[0], ensure_ascii=False)  # as TOML has it too
+    return (
+        f"the positive class is {spec.cohort.label} = {cohort.positive}, the last in sorted order: "
+        f"if it is {classes[0]}, add positive = {other} to [cohort] of {spec.source}"
+    )
 
 
 def long_tail(counts_G: np.ndarray) -> dict[str, float]:

@@ -4,9 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from remind.cohort.kinds import KINDS, ModalitySpec
 from remind.errors import InputError, did_you_mean
@@ -18,11 +18,20 @@ SECTIONS = ("cohort", "split", "modalities")
 Section = TypeVar("Section", bound=BaseModel)
 
 
+def _as_text(value: Any) -> Any:
+    """A number, true or false as a cell of a CSV has it."""
+    return str(value).lower() if isinstance(value, bool | int | float) else value
+
+
+Positive = Annotated[str | None, BeforeValidator(_as_text)]
+
+
 class CohortSection(BaseModel):
     """`[cohort]`: the table and its roles.
 
     `table` is a path or glob relative to cohort.toml, `id` a unique column, `group_by` a column of
-    persons whose rows never cross splits.
+    persons whose rows never cross splits. `positive` is the one of two labels that F1, AUPRC and
+    calibration are of; without it, the last in sorted order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -33,6 +42,7 @@ class CohortSection(BaseModel):
     label: str = Field(min_length=1)
     task: Literal["binary", "multiclass", "multilabel", "regression"]
     group_by: str | None = None
+    positive: Positive = None
 
 
 class SplitSection(BaseModel):

@@ -1,12 +1,12 @@
 """Commands that need no model, and hence no torch: preparing and describing cohorts."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from remind.cohort import describe
+from remind.cohort import describe, unnamed_positive
 from remind.pictures import upset_plot
 from remind.sources import open_cohort
 from remind.sources.manifest import flow_lines
@@ -33,8 +33,12 @@ def prepare_cohort(source: str, out: Path, **options: Any) -> list[str]:
     return [*flow_lines(manifest), f"{source} is in {out}; next: remind describe {out}"]
 
 
-def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
+def describe_cohort(
+    cohort: str, plot: Path | None, tell: Callable[[str], object]
+) -> dict[str, Any]:
     """What a cohort is made of; `plot` draws its combinations to a file.
+
+    `tell` is told what was taken for granted about the label.
 
     Raises:
         InputError: the cohort cannot be read, or the picture cannot be written.
@@ -42,6 +46,8 @@ def describe_cohort(cohort: str, plot: Path | None) -> dict[str, Any]:
     opened = open_cohort(cohort)
     if plot is not None:
         upset_plot(opened, plot)
+    if note := unnamed_positive(opened):
+        tell(note)
     return describe(opened)
 
 

@@ -34,6 +34,7 @@ from remind.evaluation.predictions import (
     check_predictions,
     classes_of,
     label_of,
+    positive_of,
     prob_of,
 )
 from remind.evaluation.proportions import share_interval, wilson
@@ -80,9 +81,9 @@ def calibration(
     blocks = {"overall": predictions} | {
         band: predictions.loc[predictions["band"] == band] for band in BANDS
     }
-    classes = classes_of(predictions)
+    positive = positive_of(classes_of(predictions))
     return {
-        "confidence": f"prob_{classes[-1]}" if len(classes) == 2 else "highest probability",
+        "confidence": "highest probability" if positive is None else f"prob_{positive}",
         "bootstrap": {"unit": "person", **options},
         "blocks": {name: _block(frame, num_bins, **options) for name, frame in blocks.items()},
     }

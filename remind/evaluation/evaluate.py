@@ -22,7 +22,14 @@ from remind.evaluation.bootstrap import (
     resamples,
 )
 from remind.evaluation.metrics import METRICS, measure
-from remind.evaluation.predictions import BANDS, check_predictions, label_of, prob_of
+from remind.evaluation.predictions import (
+    BANDS,
+    check_predictions,
+    classes_of,
+    label_of,
+    positive_of,
+    prob_of,
+)
 from remind.evaluation.weighted import WEIGHTED
 
 MIN_PATIENTS = 20
@@ -51,7 +58,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge one method on one split, overall, by band and by group.
 
-    Every block (overall, head, medium, tail, unseen) holds ``n``, the metrics of `METRICS` and
+    ``positive`` is the class that F1, AUPRC and calibration are of, None beyond two classes. Every
+    block (overall, head, medium, tail, unseen) holds ``n``, the metrics of `METRICS` and
     their bootstrap intervals ``ci``. A band without patients stays, with n = 0 and nulls.
     ``groups`` lists every group of the table, most common in training first; one with fewer than 20
     patients has ``ci`` null. ``worst_group`` is the group with the highest log loss among those
@@ -92,6 +100,7 @@ def evaluate(
         "split": str(split),
         "method": str(method),
         "n": len(predictions),
+        "positive": positive_of(classes_of(predictions)),
         "bands": {"head": bands.head, "medium": bands.medium},
         "bootstrap": {"unit": "person", "num_boot": num_boot, "level": level, "seed": seed},
         "overall": overall,

@@ -39,6 +39,11 @@ def classes_of(frame: pd.DataFrame) -> tuple[str, ...]:
     return tuple(name.removeprefix(PROB) for name in names if name.startswith(PROB))
 
 
+def positive_of(classes: Sequence[str]) -> str | None:
+    """Return the class that F1, AUPRC and calibration are of: the last of two, None beyond two."""
+    return classes[-1] if len(classes) == 2 else None
+
+
 def label_of(frame: pd.DataFrame) -> np.ndarray:
     """Return the true class of each row as a position in `classes_of`, int64 (N,); -1 if none."""
     return pd.Index(classes_of(frame)).get_indexer(pd.Index(frame["label"])).astype(np.int64)

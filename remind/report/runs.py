@@ -11,6 +11,7 @@ import pandas as pd
 from remind.cohort import Groups
 from remind.errors import InputError
 from remind.evaluation import read_predictions
+from remind.evaluation.predictions import positive_of
 from remind.evaluation.table import check_same_patients
 from remind.run_files import (
     DIAGNOSIS,
@@ -62,6 +63,12 @@ class ReportedRun:
     def modalities(self) -> tuple[str, ...]:
         """In the order of cohort.toml."""
         return self.groups.modalities
+
+    @property
+    def positive(self) -> str | None:
+        """What F1, AUPRC and calibration are of, such as "died = 1"; None beyond two classes."""
+        name = positive_of(self.classes)
+        return None if name is None else f"{self.spec['cohort']['label']} = {name}"
 
     @property
     def level(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from remind.cohort import Bands, Cohort, CohortSpec, Encoding
+from remind.cohort import Bands, Cohort, CohortSpec, Encoding, unnamed_positive
 from remind.errors import InputError, did_you_mean
 from remind.lock import alone
 from remind.run_files import ENCODING
@@ -114,6 +114,7 @@ def fit_run(
     resume: bool = False,
     progress: Progress | None = None,
     source: str | Path | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Run:
     """Fit a method to a cohort, and write the run folder.
 
@@ -129,6 +130,7 @@ def fit_run(
         resume: continue the run in `out`, if there is one.
         progress: who is told.
         source: where a cohort in memory came from, as `open_cohort` takes it.
+        tell: is told what was taken for granted about the label.
 
     Raises:
         InputError: the cohort, the folder or the settings do not fit, or training diverged.
@@ -145,6 +147,8 @@ def fit_run(
         if anywhere(is_first() and folder.is_finished):
             return together(lambda: open_run(folder.path, {method.name: method}))
         on_first(lambda: held.enter_context(_alone(folder)))
+    if tell is not None and is_first() and (note := unnamed_positive(cohort)):
+        tell(note)
     with nullcontext() if folder is None else folder.undone_if_refused(), held:
         encoding = together(lambda: _encoding(cohort, settings))
         if folder is not None:

@@ -55,6 +55,11 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     assert line in text
     assert "--methods lightgbm,xgboost,catboost --split cross-validation --folds 2" in line
 
+    assert "class" not in text
+    words = ["--out", out, "--report", "--metrics", "f1,auprc", "--num-boot", "20"]
+    assert remind(monkeypatch, "benchmark", *words) == 0
+    assert "no tuning. AUPRC and F1: of the class 1.\n" in capsys.readouterr().out
+
     words = ["--out", out, "--report", "--edges", "9", "--num-boot", "20", "--json"]
     assert remind(monkeypatch, "benchmark", *words) == 0
     assert set(json.loads(capsys.readouterr().out)["blocks"]) <= {"all", "< 9", "≥ 9", "unseen"}

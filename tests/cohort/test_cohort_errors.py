@@ -176,6 +176,16 @@ TOML_ERRORS = {
         "label = 5",
         ["[cohort] label should be a valid string, got 5"],
     ),
+    "positive class that nobody has": (
+        'label = "died"',
+        'label = "died"\npositive = "yes"',
+        ['[cohort] positive = "yes" is no label: "died" has 0, 1: name one of them'],
+    ),
+    "several positive classes": (
+        'label = "died"',
+        'label = "died"\npositive = [0, 1]',
+        ["[cohort] positive should be a valid string, got [0, 1]"],
+    ),
     "wrong task": (
         '"binary"',
         '"binry"',

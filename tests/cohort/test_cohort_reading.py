@@ -22,11 +22,18 @@ from remind.errors import InputError
 from tests.cohort.make import TOML, small_frame, write_cohort, write_frame, write_table
 
 
-def table_cohort(folder: Path, csv: str, columns: str = '"x"', task: str = "multiclass") -> Cohort:
+def table_cohort(
+    folder: Path,
+    csv: str,
+    columns: str = '"x"',
+    task: str = "multiclass",
+    positive: str | None = None,
+) -> Cohort:
     """A cohort of the columns i (id), y (label), always and the given ones, from CSV text."""
+    key = "" if positive is None else f"positive = {positive}\n"
     (folder / "t.csv").write_text(csv)
     (folder / "cohort.toml").write_text(
-        f'[cohort]\nname = "t"\ntable = "t.csv"\nid = "i"\nlabel = "y"\ntask = "{task}"\n'
+        f'[cohort]\nname = "t"\ntable = "t.csv"\nid = "i"\nlabel = "y"\ntask = "{task}"\n{key}'
         "[split]\nval = 0\ntest = 0\n"
         f'[modalities.m]\nkind = "tabular"\ncolumns = [{columns}]\n'
     )
@@ -120,6 +127,44 @@ def test_classes_are_named_and_ordered(
     assert cohort.classes == classes
     assert cohort.label_N is not None
     assert cohort.label_N.tolist() == index
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive", "classes", "index"),
+    [
+        ("ja nein nein ja", '"ja"', ("nein", "ja"), [1, 0, 0, 1]),
+        ("ja nein nein ja", '"nein"', ("ja", "nein"), [0, 1, 1, 0]),
+        ("0 1 1 0", "0", ("1", "0"), [1, 0, 0, 1]),
+        ("0 1 1.0 0", '"0"', ("1", "0"), [1, 0, 0, 1]),
+        ("0.5 1 1 0.5", "0.50", ("1", "0.5"), [1, 0, 0, 1]),
+        ("0 1 1 0", "1", ("0", "1"), [0, 1, 1, 0]),
+        ("True False False True", "false", ("1", "0"), [0, 1, 1, 0]),
+    ],
+)
+def test_the_positive_class_is_the_last_of_two(
+    labels: str, positive: str, classes: tuple[str, ...], index: list[int], tmp_path: Path
+) -> None:
+    """A cohort that names the one it had anyway is the same cohort, any other is another."""
+    rows = "".join(f"{n},{label},{n}\n" for n, label in enumerate(labels.split()))
+    cohort = table_cohort(tmp_path, "i,y,x\n" + rows, task="binary", positive=positive)
+    assert (cohort.classes, cohort.positive) == (classes, classes[1])
+    assert cohort.label_N is not None
+    assert cohort.label_N.tolist() == index
+    assert spec_from_dict(cohort.spec.to_dict(), root=tmp_path).cohort == cohort.spec.cohort
+    without = table_cohort(tmp_path, "i,y,x\n" + rows, task="binary")
+    assert "positive" not in without.spec.to_dict()["cohort"]
+    assert (without.fingerprint == cohort.fingerprint) == (without.classes == classes)
+
+
+def test_of_three_classes_none_is_positive(tmp_path: Path) -> None:
+    csv = "i,y,x\n0,a,1\n1,b,2\n2,c,3\n"
+    assert table_cohort(tmp_path, csv).positive is None
+    with pytest.raises(InputError) as refused:
+        table_cohort(tmp_path, csv, positive='"b"')
+    assert str(refused.value) == (
+        f'{tmp_path / "cohort.toml"}: [cohort] positive = "b" is for a label of two classes, '
+        'but "y" has 3 (a, b, c): remove the key'
+    )
 
 
 @pytest.mark.parametrize(

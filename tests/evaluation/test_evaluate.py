@@ -22,12 +22,13 @@ def judged(make, limits):
 def test_the_object_has_the_keys_of_the_contract(judged):
     frame, result = judged
     assert list(result) == [
-        *("cohort", "split", "method", "n", "bands", "bootstrap"),
+        *("cohort", "split", "method", "n", "positive", "bands", "bootstrap"),
         *("overall", "head", "medium", "tail", "unseen"),
         *("averages", "worst_group", "groups"),
     ]
     assert result["bands"] == {"head": 100, "medium": 20}
     assert (result["cohort"], result["split"], result["method"]) == ("icu", "test", "default")
+    assert result["positive"] == "1"
     for name in ("overall", "head", "medium", "tail", "unseen"):
         assert list(result[name]) == ["n", *METRIC_KEYS, "ci"]
         assert list(result[name]["ci"]) == METRIC_KEYS
@@ -38,6 +39,11 @@ def test_the_object_has_the_keys_of_the_contract(judged):
     for group in result["groups"]:
         assert list(group) == ["group", "n_train", "n", *METRIC_KEYS, "ci"]
     assert list(result["worst_group"]) == [*result["groups"][0], "rule"]
+
+
+def test_beyond_two_classes_none_is_positive(make, limits):
+    result = evaluate(make(30, num_classes=3), cohort="icu", bands=limits, num_boot=5)
+    assert result["positive"] is None
 
 
 def test_the_object_is_strict_json(judged):

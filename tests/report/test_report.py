@@ -137,6 +137,12 @@ def test_figures_are_those_of_the_evaluation(plain: Path, quick: None) -> None:
     assert all(" " not in cell for row in few for cell in row[4:])
 
 
+def test_the_positive_class_is_named_where_metrics_are_explained(whole_page: str) -> None:
+    assert whole_page.count("F1 and AUPRC are of died = 1.") == 2
+    assert "does one in ten have the outcome (died = 1)" in whole_page
+    assert "classes 0 and 1; positive: 1" in whole_page
+
+
 def test_it_needs_nothing_else_and_is_small(whole_page: str, whole: Path) -> None:
     tags = Page(whole_page).tags
     assert len(whole_page.encode()) < 3_000_000

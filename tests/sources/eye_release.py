@@ -17,6 +17,7 @@ table = "labels.csv"
 id = ["patient", "eye"]
 label = "diagnosis"
 task = "multiclass"
+positive = "glaucoma"
 group_by = "patient"
 
 [labels]

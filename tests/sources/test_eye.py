@@ -39,7 +39,7 @@ def test_a_set_with_columns_and_patterns_becomes_a_cohort_that_opens(tmp_path: P
     cohort = read_cohort(out)
     assert len(cohort) == 40
     assert cohort.ids[:2].tolist() == ["0000_OD", "0000_OS"]
-    assert cohort.classes == ("glaucoma", "healthy")
+    assert cohort.classes == ("healthy", "glaucoma")
     assert cohort.present_NM.sum(axis=0).tolist() == [34, 20, 32, 40]
     assert np.unique(cohort.split, return_counts=True)[1].tolist() == [8, 24, 8]
     assert cohort.person[:2].tolist() == ["0000", "0000"]

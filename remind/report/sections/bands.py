@@ -208,8 +208,14 @@ def _table(runs: Sequence[ReportedRun], differences: Differences) -> Table:
         caption="Bands" if len(runs) == 1 else f"Bands, {joined([run.label for run in runs])}",
         columns=columns,
         rows=rows,
-        note=f"In small print: {runs[0].level} intervals. A dash is undefined: too few outcomes.",
+        note=f"In small print: {runs[0].level} intervals. A dash is undefined: too few outcomes."
+        + (_of_class(runs[0]) if len(runs) == 1 else ""),
     )
+
+
+def _of_class(run: ReportedRun) -> str:
+    """Which class is counted."""
+    return "" if run.positive is None else f" F1 and AUPRC are of {run.positive}."
 
 
 def metric_cell(block: dict[str, Any], metric: str) -> Cell:
@@ -242,6 +248,7 @@ def _all_metrics(runs: Sequence[ReportedRun]) -> Table:
         caption="Every metric by band",
         columns=[Column("Band", is_number=False), *run_column, Column("Patients"), *titles],
         rows=rows,
-        note="Log loss, Brier score and calibration error: lower is better. Else higher.",
+        note="Log loss, Brier score and calibration error: lower is better. Else higher."
+        + _of_class(runs[0]),
         is_folded=True,
     )

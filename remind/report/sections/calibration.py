@@ -49,10 +49,12 @@ WAYS = {"plain": "all together", "band": "by band", "group": "by combination"}
 
 def calibration_section(runs: Sequence[ReportedRun]) -> Section:
     """Reliability of probabilities by band."""
+    positive = runs[0].positive
+    outcome = "the outcome" if positive is None else f"the outcome ({positive})"
     return Section(
         id="calibration",
         title="Can the probabilities be trusted?",
-        lead="Of the patients who are given a risk of 10%, does one in ten have the outcome, in "
+        lead=f"Of the patients who are given a risk of 10%, does one in ten have {outcome}, in "
         "rare combinations as in common ones? On the diagonal, yes.",
         blocks=blocks_of(runs, "calibration", "Calibration", _calibration),
         summary=findings_of(runs[0], "calibration", _say_calibration),

@@ -31,6 +31,7 @@ def card_section(runs: Sequence[ReportedRun]) -> Section:
 def _facts(run: ReportedRun) -> list[tuple[str, str]]:
     cohort, evaluation = run.spec["cohort"], run.evaluation
     counts_G = run.groups.counts_G
+    positive = "" if run.positive is None else f"; positive: {run.classes[-1]}"
     return [
         ("Model", f"method {evaluation['method']}, objective {run.settings.get('objective', '–')}"),
         (
@@ -43,7 +44,7 @@ def _facts(run: ReportedRun) -> list[tuple[str, str]]:
             "Not for",
             "The care of a patient: it is no medical device, and no prospective study was done.",
         ),
-        ("Label", f"{cohort['label']} ({cohort['task']}), classes {joined(run.classes)}"),
+        ("Label", f"{cohort['label']} ({cohort['task']}), classes {joined(run.classes)}{positive}"),
         (
             "Training cohort",
             f"{patients(int(counts_G.sum()))} of {evaluation['cohort']} in "

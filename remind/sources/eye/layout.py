@@ -40,7 +40,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from remind.cohort.kinds import KINDS
-from remind.cohort.schema import spec_from_dict
+from remind.cohort.schema import Positive, spec_from_dict
 from remind.errors import InputError, did_you_mean
 from remind.sources.masking.sections import read_toml, section
 
@@ -63,6 +63,7 @@ class CohortPart(_Part):
     id: str | list[str] = Field(min_length=1)
     label: str = Field(min_length=1)
     task: Literal["binary", "multiclass"]
+    positive: Positive = None
     group_by: str | None = None
     unit: str = Field(default="eyes", min_length=1)
 
@@ -171,6 +172,8 @@ class Layout:
         part, split = self.cohort, self.split
         cohort = {"name": part.name, "table": "patients.parquet", "id": part.id_name}
         cohort |= {"label": part.label, "task": part.task}
+        if part.positive is not None:
+            cohort["positive"] = part.positive
         if part.person is not None:
             cohort["group_by"] = part.person
         modalities = {
