@@ -1,5 +1,7 @@
 """Whom a fold tests and what training may know of them."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +68,8 @@ def test_each_fold_holds_common_and_rare_combinations_and_seeds_differ(cohort: C
         for first in range(0, len(groups) - 1, 2):
             assert all(len(own & {first, first + 1}) == 1 for own in tested)
     assert len({str(tested) for tested in of_fold.values()}) > 1
-    with pytest.raises(InputError, match=rf"has {len(groups)} combinations .* ask for fewer folds"):
+    said = rf"has {len(groups)} combinations .*: ask for --folds {len(groups)} or fewer"
+    with pytest.raises(InputError, match=said):
         leave_combinations_out(cohort, len(groups) + 1, 0)
 
 
@@ -109,7 +112,7 @@ def test_patients_are_predicted_as_observed_and_without_each_modality(cohort: Co
         assert test.present_NM.any(axis=1).all()
         assert set(test.ids) <= set(fold.ids[fold.rows("test")])
     nobody = replace(cohort, present_NM=np.eye(3, dtype=bool)[np.zeros(len(cohort), int)])
-    with pytest.raises(InputError, match='no test patient is observed in "labs"'):
+    with pytest.raises(InputError, match='no test patient of a fold is observed in "labs"'):
         shifted(nobody, "labs")
 
 
@@ -118,11 +121,126 @@ def test_a_size_falls_into_the_block_that_its_name_says() -> None:
     assert list(block) == ["< 5", "< 5", "5–19", "5–19", "≥ 20"]
 
 
-def test_cohorts_that_are_too_small_are_refused_in_a_sentence(cohort: Cohort) -> None:
-    with pytest.raises(InputError, match="too small: none of its classes has 10"):
-        make_plan("cross-validation", (), cohort).folds(cohort.select(np.arange(16)), 2, 0)
-    labels = np.zeros(len(cohort), dtype=np.int64)
-    labels[0] = 1
-    rare = replace(cohort, label_N=labels)
-    with pytest.raises(InputError, match='no training patient of the class "1"'):
-        make_plan("cross-validation", (), rare).folds(rare, 2, 0)
+def _cohort(labels: Sequence[str], persons: Sequence[int] | None = None) -> Cohort:
+    """Patients with labels, some of whom are observed in "a" and "b", the others in "a" alone."""
+    about = {"name": "small", "table": "p.csv", "id": "id", "label": "y"}
+    about["task"] = "binary" if len(set(labels)) == 2 else "multiclass"
+    frame = pd.DataFrame({"id": range(len(labels)), "y": labels, "x": 1.0, "z": 1.0})
+    frame.loc[::3, "z"] = np.nan
+    if persons is not None:
+        about["group_by"] = "who"
+        frame["who"] = persons
+    modalities = {name: {"kind": "tabular", "columns": [c]} for name, c in (("a", "x"), ("b", "z"))}
+    content = {"cohort": about, "modalities": modalities}
+    return cohort_from_frame(frame, spec_from_dict(content, root=Path(), source="test"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "persons", "num"),
+    [
+        (["no", "yes"] * 3, None, 3),
+        (["no", "yes"] * 6, None, 5),
+        (["no", "yes"] * 10, None, 10),
+        (["no", "yes"] * 10, [n % 8 for n in range(20)], 5),
+        (["no"] * 30 + ["yes"] * 2, None, 5),
+        (["no"] * 30 + ["yes"] * 2, None, 2),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_few_patients_are_dealt_with_every_class_in_training_and_somebody_to_validate(
+    labels: list[str], persons: list[int] | None, num: int, seed: int
+) -> None:
+    cohort = _cohort(labels, persons)
+    assert cohort.label_N is not None
+    folds = make_plan("cross-validation", (), cohort).folds(cohort, num, seed)
+    assert len(folds) == num
+    for fold in folds:
+        train, val, test = (fold.rows(name) for name in ("train", "val", "test"))
+        assert set(cohort.label_N[train]) == set(cohort.label_N)
+        assert len(val) > 0
+        assert len(test) > 0
+        assert not set(cohort.person[val]) & set(cohort.person[train])
+
+
+ALIVE_OR_DEAD = ["alive", "dead"] * 15
+MERGE = 'merge it with another class of "y", or leave it out'
+IMPOSSIBLE = [
+    (
+        "cross-validation",
+        _cohort([*ALIVE_OR_DEAD, "transferred"]),
+        'the class "transferred" has one patient, who cannot be both in training and in test: '
+        + MERGE,
+    ),
+    (
+        "cross-validation",
+        _cohort(["no"] * 20 + ["yes"]),
+        'the class "yes" has one patient, who cannot be both in training and in test: add patients '
+        "of this class",
+    ),
+    (
+        "combinations",
+        _cohort([*ALIVE_OR_DEAD, "away", "away"], [*range(30), 30, 30]),
+        'the class "away" has patients of one value of "who" only, who cannot be both in training '
+        f"and in test: {MERGE}",
+    ),
+    (
+        "combinations",
+        _cohort(["no", *["yes"] * 5] * 5),
+        'all patients of the class "no" are in the test of one fold, and none is left for '
+        "training: ask for --split cross-validation",
+    ),
+    (
+        "cross-validation",
+        _cohort(["no", "yes"] * 2),
+        "is too small: one of 2 folds has no test or no validation patient: ask for another number "
+        "of --folds, or add patients",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "cohort", "said"), IMPOSSIBLE)
+def test_a_cohort_that_no_folds_can_be_made_of_is_told_what_to_do(
+    kind: str, cohort: Cohort, said: str
+) -> None:
+    with pytest.raises(InputError, match=f'^the cohort "small".* {re.escape(said)}$'):
+        make_plan(kind, (), cohort).folds(cohort, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cohort", "why", "most"),
+    [
+        (
+            "cross-validation",
+            _cohort(["no", "yes"] * 4),
+            "has 4 patients of its largest class, and cannot be dealt into 7 folds",
+            4,
+        ),
+        (
+            "cross-validation",
+            _cohort(["no", "yes"] * 10, [n % 10 // 2 for n in range(20)]),
+            'has 5 values of "who", which are not divided, and cannot be dealt into 7 folds',
+            5,
+        ),
+        (
+            "combinations",
+            _cohort(ALIVE_OR_DEAD),
+            "has 2 combinations of modalities, too few to leave them out in 7 folds",
+            2,
+        ),
+    ],
+)
+def test_too_many_folds_are_refused_with_a_number_that_works(
+    kind: str, cohort: Cohort, why: str, most: int
+) -> None:
+    plan = make_plan(kind, (), cohort)
+    remedy = f"ask for --folds {most}" + (" or fewer" if most > 2 else "")
+    with pytest.raises(InputError, match=f'^the cohort "small" {re.escape(why)}: {remedy}$'):
+        plan.folds(cohort, 7, 0)
+    for num in range(2, most + 1):
+        assert len(plan.folds(cohort, num, 0)) == num
+
+
+def test_without_combinations_the_other_split_is_named(cohort: Cohort) -> None:
+    whole = replace(cohort, present_NM=np.ones_like(cohort.present_NM))
+    with pytest.raises(InputError, match=r"observed in the same modalities: ask for --split cross"):
+        make_plan("combinations", (), whole).folds(whole, 2, 0)
