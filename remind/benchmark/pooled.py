@@ -7,6 +7,7 @@ benchmark, those that training did not have, and patients from whom a modality i
 and who loses is computed.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,14 @@ class Part:
 
     Args:
         path: of its folder.
+        title: name of the cohort, with the folder if another one with this split has that name.
         loaded: what it holds.
         measured: its figures with replicates.
         subject: the contender that the others are held against.
     """
 
     path: Path
+    title: str
     loaded: Loaded
     measured: Measured
     subject: str
@@ -97,9 +100,16 @@ def pool(
         where a contender has a better mean than the subject.
 
     Raises:
-        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it.
+        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it, or
+            patients would count twice.
     """
-    parts = [_part(Path(path), subject, metrics, num_boot) for path in paths]
+    loaded = {Path(path): load(BenchmarkFolder(path)) for path in paths}
+    _check_once([Path(path) for path in paths], loaded)
+    titles = _titles(loaded)
+    parts = [
+        _part(path, titles[path], of_path, subject, metrics, num_boot)
+        for path, of_path in loaded.items()
+    ]
     shown = [_shown(part, metrics) for part in parts]
     kinds = dict.fromkeys(part.loaded.config.split for part in parts)
     return {
@@ -133,8 +143,37 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     return "\n".join(lines)
 
 
-def _part(path: Path, subject: str, metrics: Sequence[str], num_boot: int) -> Part:
-    loaded = load(BenchmarkFolder(path))
+def _check_once(paths: Sequence[Path], loaded: Mapping[Path, Loaded]) -> None:
+    """No folder is named twice, and no two have the same patients and split."""
+    seen: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        config = loaded[path].config
+        patients = (config.cohort.fingerprint, config.split)
+        if patients not in seen:
+            seen[patients] = path
+        elif path.resolve() == seen[patients].resolve():
+            raise InputError(f"{path} is named twice: name each benchmark once")
+        else:
+            raise InputError(
+                f"{seen[patients]} and {path} have the same patients with the same split, and "
+                "pooled they would count twice: name one of them"
+            )
+
+
+def _titles(loaded: Mapping[Path, Loaded]) -> dict[Path, str]:
+    """The names of the cohorts, with their folders where they do not tell them apart."""
+    keys = {path: (own.config.cohort.name, own.config.split) for path, own in loaded.items()}
+    num_of_key, num_of_folder = Counter(keys.values()), Counter(path.name for path in loaded)
+    titles = {}
+    for path, (name, split) in keys.items():
+        folder = path.name if num_of_folder[path.name] == 1 and path.name else path
+        titles[path] = name if num_of_key[name, split] == 1 else f"{name} ({folder})"
+    return titles
+
+
+def _part(
+    path: Path, title: str, loaded: Loaded, subject: str, metrics: Sequence[str], num_boot: int
+) -> Part:
     if not loaded.frames:
         raise InputError(
             f"{path} holds no contender with all folds of a seed: let remind benchmark finish first"
@@ -144,7 +183,7 @@ def _part(path: Path, subject: str, metrics: Sequence[str], num_boot: int) -> Pa
     except InputError as error:
         raise InputError(f"{path}: {error}; name another one with --subject") from error
     measured = loaded.measured(metrics, num_boot)
-    return Part(path=path, loaded=loaded, measured=measured, subject=own)
+    return Part(path=path, title=title, loaded=loaded, measured=measured, subject=own)
 
 
 def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
@@ -153,6 +192,7 @@ def _shown(part: Part, metrics: Sequence[str]) -> dict[str, Any]:
     num = count_patients(part.loaded)
     return {
         "path": str(part.path),
+        "title": part.title,
         "cohort": config.to_dict()["cohort"],
         "commands": list(config.commands),
         **setup_of(config),
@@ -188,7 +228,7 @@ def _pooled(parts: Sequence[Part], metrics: Sequence[str]) -> dict[str, Any]:
         }
     everyone = {name for part in parts for name in part.loaded.frames}
     return {
-        "cohorts": [part.loaded.config.cohort.name for part in parts],
+        "cohorts": [part.title for part in parts],
         "left_out": sorted(everyone - {*names, *(part.subject for part in parts)}),
         "seeds": max(part.loaded.config.seeds for part in parts),
         "seeds_of": {
@@ -250,7 +290,7 @@ def _losses(part: Mapping[str, Any], metrics: Sequence[str]) -> list[dict[str, A
                 _, name, value = max(ahead, key=lambda item: item[0])
                 losses.append(
                     {
-                        "cohort": part["cohort"]["name"],
+                        "cohort": part["title"],
                         "split": part["split"],
                         "block": block,
                         "metric": metric,
@@ -309,7 +349,7 @@ def _losses_text(result: Mapping[str, Any]) -> str:
 
 
 def _part_text(part: Mapping[str, Any]) -> list[str]:
-    lines = [f"## {part['cohort']['name']}, {part['split']}\n", tables.setup(part)]
+    lines = [f"## {part['title']}, {part['split']}\n", tables.setup(part)]
     for block, values in part["blocks"].items():
         lines.append(f"### {tables.block_title(block)} (n = {values['n']:,})\n")
         lines.append(tables.block_table(part, values["contenders"]))

@@ -9,7 +9,7 @@ from remind.benchmark.config import command
 from remind.benchmark.contenders import chosen, make_contenders
 from remind.benchmark.folder import BenchmarkFolder
 from remind.benchmark.ranks import MIN_RANKED, require_pictures
-from remind.benchmark.report import METRICS_SHOWN, find_contender, make_report
+from remind.benchmark.report import METRICS_SHOWN, RESULTS, find_contender, make_report
 from remind.benchmark.run import MakeExecutor, Request, on_processes, on_ray, run_benchmark
 from remind.benchmark.splits import parse_edges
 from remind.errors import InputError
@@ -126,9 +126,14 @@ def write_results(
         Everything in it, see `remind.benchmark.pooled.pool`.
 
     Raises:
-        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it.
+        InputError: a folder is no benchmark, or the subject has not all folds of a seed in it, or
+            the document would take the place of another file.
     """
+    if out.suffix.lower() != ".md":
+        raise InputError(f"{out} must end in .md: the document is Markdown")
     check_place(out, "the document")
+    if out.name == f"{RESULTS}.md" and BenchmarkFolder(out.parent).is_benchmark:
+        raise InputError(f"{out} is the report of a benchmark: write the document elsewhere")
     names = _metrics(metrics, num_boot)
     result = pooled.pool(folders, subject=subject, metrics=names, num_boot=num_boot)
     words = ["results", *map(str, folders)]

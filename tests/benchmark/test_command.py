@@ -75,6 +75,16 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     line = f"`remind results {out} --subject catboost --num-boot 20 --out {document}`"
     assert line in document.read_text()
     assert "## Where catboost does not lead" in document.read_text()
+    table, before = cohort / "cohort.toml", (out / "results.md").read_bytes()
+    kept = table.read_bytes()
+    for place, said in (
+        (table, f"{table} must end in .md: the document is Markdown"),
+        (out / "results.md", "is the report of a benchmark: write the document elsewhere"),
+    ):
+        capsys.readouterr()
+        assert remind(monkeypatch, "results", out, "--out", place) == 2
+        assert said in capsys.readouterr().err
+    assert (table.read_bytes(), (out / "results.md").read_bytes()) == (kept, before)
 
 
 def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_fitted(

@@ -18,10 +18,19 @@ PARTS = (("labs", 2), ("ecg", 3))
 COST = {"parameters": 10, "seconds": 1.0, "microseconds": 2.0, "memory_mb": 3.0}
 
 
-def write(folder: Path, frames: dict[str, pd.DataFrame], *, name: str, split: str) -> Path:
+def write(
+    folder: Path,
+    frames: dict[str, pd.DataFrame],
+    *,
+    name: str,
+    split: str,
+    fingerprint: str | None = None,
+) -> Path:
     """A finished benchmark of made-up predictions, in blocks of sizes below 5 and from 5 on."""
     config = BenchmarkConfig(
-        cohort=Origin(name=name, source=name, fingerprint=f"{len(name):08x}", num_patients=60),
+        cohort=Origin(
+            name=name, source=name, fingerprint=fingerprint or f"{len(name):08x}", num_patients=60
+        ),
         split=split,
         folds=2,
         seeds=2,
@@ -72,6 +81,41 @@ def test_the_pooled_difference_is_the_mean_over_cohorts(
     one = pooled.pool(paths[:1], num_boot=200)["pooled"][kind]["blocks"]["rare"]["contenders"]
     alone = np.diff(one["lightgbm"]["log_loss"]["ci"]) / np.diff(value["ci"])
     assert 1.1 < float(alone[0]) < 2  # two cohorts of one size: an interval narrower by √2
+
+
+def test_cohorts_of_one_name_are_told_apart_by_their_folders(
+    frames: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    paths = [
+        write(tmp_path / folder, frames, name="icu", split=split, fingerprint=fingerprint)
+        for folder, split, fingerprint in (
+            ("north", "combinations", "1"),
+            ("south", "combinations", "2"),
+            ("both", "cross-validation", "1"),
+        )
+    ]
+    result = pooled.pool(paths, num_boot=20)
+    text = pooled.markdown(result, "x")
+    assert "against the others: combinations, icu (north) and icu (south)\n" in text
+    assert "against the others: cross-validation, icu\n" in text
+    for title in (
+        "icu (north), combinations",
+        "icu (south), combinations",
+        "icu, cross-validation",
+    ):
+        assert f"\n## {title}\n" in text
+    of_split = {(loss["cohort"], loss["split"]) for loss in result["losses"]}
+    assert ("icu (north)", "combinations") in of_split
+    assert ("icu", "cross-validation") in of_split
+
+
+def test_patients_do_not_count_twice(frames: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    path = write(tmp_path / "a", frames, name="a", split="combinations")
+    again = write(tmp_path / "b", frames, name="a", split="combinations")
+    with pytest.raises(InputError, match="a is named twice: name each benchmark once"):
+        pooled.pool([path, path / ".." / "a"])
+    with pytest.raises(InputError, match=r"a and .*b have the same patients with the same split"):
+        pooled.pool([path, again])
 
 
 def test_hidden_modalities_have_blocks_of_their_own(
