@@ -181,4 +181,7 @@ def _said(value: Any) -> Any:
 
 
 def _refused(where: str, what: str) -> InputError:
-    return InputError(f"{where} holds another benchmark: {what}; name another folder with --out")
+    return InputError(
+        f"{where} holds another benchmark: {what}; ask for the same again, or name "
+        "another folder with --out"
+    )

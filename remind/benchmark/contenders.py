@@ -1,7 +1,7 @@
 """Contenders: a method with an objective and its settings, and who is meant by a setting."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from remind.errors import InputError, did_you_mean
@@ -48,17 +48,23 @@ def make_contenders(
     """
     for name in objectives or ():
         check_objective(name)
-    contenders = []
+    bases: dict[tuple[str, str], Settings] = {}
     for name in names:
         default = methods[name].default_settings()
         own = [""] if default.train is None else list(objectives or [default.objective])
         for objective in own:
-            base = with_overrides(default, [f"objective={objective}"] if objective else [])
-            contender = Contender(method=name, objective=objective, settings=base)
-            settings = settings_for(contender.name, base, sets)
-            contenders.append(Contender(method=name, objective=objective, settings=settings))
+            override = [f"objective={objective}"] if objective else []
+            bases[name, objective] = with_overrides(default, override)
+    contenders = [
+        Contender(method=name, objective=objective, settings=base)
+        for (name, objective), base in bases.items()
+    ]
     check_sets(sets, [contender.name for contender in contenders])
-    return contenders
+    _check_for_all(sets, contenders)
+    return [
+        replace(contender, settings=settings_for(contender.name, contender.settings, sets))
+        for contender in contenders
+    ]
 
 
 def settings_for(name: str, base: Settings, sets: Sequence[str]) -> Settings:
@@ -109,6 +115,20 @@ def chosen(text: str, known: Iterable[str], what: str) -> list[str]:
             near = did_you_mean(name, known)
             raise InputError(f'no {what} "{name}"{near} (there are {", ".join(known)})')
     return list(dict.fromkeys(names))
+
+
+def _check_for_all(sets: Sequence[str], contenders: Sequence[Contender]) -> None:
+    """Refuse a setting for all that only some have."""
+    for to, override in map(_addressed, sets):
+        key = override.partition("=")[0].strip()
+        have = [one.name for one in contenders if key in one.settings.to_dict()]
+        if to or len(have) in (0, len(contenders)):
+            continue
+        lacks = next(one.name for one in contenders if one.name not in have)
+        raise InputError(
+            f'--set {override} is for all, but {lacks} has no setting "{key}": say whom it is for, '
+            f"as in --set {have[0]}:{override}"
+        )
 
 
 def _addressed(text: str) -> tuple[str, str]:

@@ -56,6 +56,8 @@ class BenchmarkFolder:
         """
         if self.is_benchmark:
             config = self.config().extended(config, str(self.path))
+        elif self.path.is_file():
+            raise InputError(f"{self.path} is a file: name a folder with --out")
         elif self.path.exists() and not self._is_empty():
             raise InputError(
                 f"{self.path} is not empty and holds no benchmark: name another folder with --out"

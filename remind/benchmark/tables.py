@@ -24,6 +24,12 @@ BLOCK_TITLES = {
     HIDDEN: "Patients from whom one modality is hidden",
 }
 OF_POSITIVE = ("auprc", "f1")
+TEX = {
+    **{sign: f"\\{sign}" for sign in "&_%#${}"},
+    **{"<": "$<$", ">": "$>$", "≥": r"$\geq$"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+}
+"""What a sign is in LaTeX."""
 COST_DECIMALS = {"seconds": 1, "search_seconds": 0}
 
 
@@ -60,7 +66,7 @@ def setup(result: Mapping[str, Any]) -> str:
     hidden = f"hidden from test patients, one at a time: {', '.join(hide)}; " if hide else ""
     return (
         f"{result['cohort']['num_patients']:,} patients; split: {result['split']}; {hidden}"
-        f"{result['folds']} folds x {result['seeds']} seeds; {tuning}."
+        f"{result['folds']} folds x {_seeds(result['seeds'])}; {tuning}."
         f"{_of_class(result)}\n" + (f"{commands}\n" if commands else "")
     )
 
@@ -245,8 +251,12 @@ def _of_class(result: Mapping[str, Any]) -> str:
 
 def _reading(result: Mapping[str, Any]) -> str:
     boot = result["bootstrap"]
+    better = ", ".join(
+        f"a {'higher' if is_better(m, 1.0) else 'lower'} {title(m)}" for m in result["metrics"]
+    )
     return (
-        f"Mean over seeds, of a difference over those that both have; intervals of a bootstrap of "
+        f"Better: {better}. Mean over seeds, of a difference over those that both have; intervals "
+        "of a bootstrap of "
         f"persons ({boot['num_boot']} resamples), paired for the differences; p adjusted by Holm "
         "over the contenders of a table. Blocks by the number of patients of the whole cohort that "
         "are observed in the same modalities.\n"
@@ -287,8 +297,7 @@ def _stars(p: float | None) -> str:
 
 def _tex(text: str) -> str:
     """Text for LaTeX."""
-    for sign, code in (("&", r"\&"), ("_", r"\_"), ("%", r"\%"), ("<", "$<$"), ("≥", r"$\geq$")):
-        text = text.replace(sign, code)
+    text = "".join(TEX.get(sign, sign) for sign in text)
     return re.sub(r"(?<![\w.])([+-])(?=\d)", r"$\1$", text).replace("–", "--")
 
 

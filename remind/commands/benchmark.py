@@ -97,6 +97,7 @@ def do_benchmark(
         edges=None if options["edges"] is None else parse_edges(options["edges"]),
         num_boot=options["num_boot"],
     )
+    tell(f"the report is in {out}, as {RESULTS}.md, .csv, .tex and .json")
     return result, errors
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from remind.benchmark import tables
 from remind.commands import benchmark as command
 from tests.benchmark.make import inline
 from tests.cohort.make import write_cohort
@@ -48,7 +49,10 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     assert (out / "cd.svg").read_text().startswith("<?xml")
 
     assert remind(monkeypatch, "benchmark", "--out", out, "--report", "--num-boot", "20") == 0
-    text = capsys.readouterr().out
+    text, told = capsys.readouterr()
+    assert told == f"the report is in {out}, as results.md, .csv, .tex and .json\n"
+    assert "; 2 folds x 1 seed; " in text
+    assert "\nBetter: a higher AUROC, a lower log loss. " in text
     assert text.strip() == (out / "results.md").read_text().strip()
     with (out / "benchmark.toml").open("rb") as file:
         (line,) = tomllib.load(file)["commands"]
@@ -87,6 +91,25 @@ def test_a_benchmark_writes_its_report_and_can_be_shown_and_pooled(
     assert (table.read_bytes(), (out / "results.md").read_bytes()) == (kept, before)
 
 
+def test_names_are_escaped_in_latex() -> None:
+    values = dict.fromkeys(("mean", "ci", "difference", "difference_ci", "p", "p_holm"))
+    result = {
+        "metrics": ["auroc"],
+        "reference": "a_b",
+        "seeds": 1,
+        "seeds_of": {"a_b": [0]},
+        "blocks": {
+            "without lab#1_{x}~^$\\": {"n": 2, "contenders": {"a_b": {"auroc": values}}},
+            "< 5": {"n": 2, "contenders": {"a_b": {"auroc": values}}},
+        },
+    }
+    text = tables.latex(result)
+    name = r"lab\#1\_\{x\}\textasciitilde{}\textasciicircum{}\$\textbackslash{}"
+    assert rf"The same without {name} ($n = 2$)" in text
+    assert r"Combinations of $<$ 5 patients" in text
+    assert r"a\_b & -- & --" in text
+
+
 def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_fitted(
     cohort: Path,
     tmp_path: Path,
@@ -109,6 +132,7 @@ WRONG = [
     (["{cohort}", "--metrics", "auc"], 'no metric "auc"; did you mean "auroc"'),
     (["{cohort}", "--edges", "few"], "--edges takes whole numbers with commas"),
     (["{cohort}", "--set", "tabm:lr=1"], 'is for "tabm", which does not take part'),
+    (["{cohort}", "--set", "epochs=2"], 'lightgbm has no setting "epochs": say whom it is for'),
     (["{cohort}", "--tune", "never"], "tune must be"),
     (["{cohort}", "--budget", "0"], "budget must be a whole number >= 1, got 0"),
     (["{cohort}", "--jobs", "0"], "--jobs must be at least 1, got 0"),

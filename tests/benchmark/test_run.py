@@ -204,7 +204,7 @@ def test_fits_of_several_versions_are_told(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"folds": 3}, "it was begun with --folds 2, now 3"),
+        ({"folds": 3}, "it was begun with --folds 2, now 3; ask for the same again, or name"),
         ({"split": "combinations"}, "begun with --split cross-validation, now combinations"),
         ({"budget": 5}, "it was begun with --budget 1, now 5"),
         ({"sets": ("lightgbm:trees=5",)}, r"lightgbm had other settings: trees \(4, now 5\)"),
