@@ -81,7 +81,10 @@ class Run:
         if len(rows) == 0:
             assert cohort.split is not None
             has = ", ".join(dict.fromkeys(cohort.split.tolist()))
-            raise InputError(f'no patient is in the split "{split}": the cohort has {has}')
+            raise InputError(
+                f'no patient is in the split "{split}": the cohort has {has}; ask for one of '
+                "these, or give it patients in [split] of the cohort and fit again"
+            )
         return self.predict(cohort.select(rows))
 
     def cohort(self, reader: Callable[[str | Path], Cohort] = open_cohort) -> Cohort:

@@ -81,7 +81,10 @@ def test_predictions_table(tmp_path: Path) -> None:
     assert len(run.predict(unlabelled.select(rows[:0]))) == 0
     no_test = replace(cohort, split=np.where(cohort.split == "test", "train", cohort.split))
     text = refusal(lambda: run.predictions("test", no_test))
-    assert text == 'no patient is in the split "test": the cohort has train, val'
+    assert text == (
+        'no patient is in the split "test": the cohort has train, val; ask for one of these, or '
+        "give it patients in [split] of the cohort and fit again"
+    )
 
 
 def test_cohort_on_disk_is_read_again_and_checked(tmp_path: Path, monkeypatch) -> None:
