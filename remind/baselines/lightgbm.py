@@ -95,6 +95,8 @@ def fit_lightgbm(
         "force_row_wise": True,
         "verbosity": -1,
     }
+    if int(config.subsample * len(train_rows)) == 0:  # LightGBM refuses a sample of nobody
+        params["bagging_fraction"] = 1.0
     train, val = labelled_rows(cohort, encoding, train_rows, val_rows)
     if train.table.x_NF.size < MANY_CELLS:
         params["num_threads"] = 1

@@ -88,6 +88,15 @@ def test_too_few_patients_have_no_teacher() -> None:
     assert out_of_fold_trees(labels, Encoding.fit(labels, np.arange(2)), seed=0) is None
 
 
+def test_three_patients_have_trees_of_one_or_two() -> None:
+    cohort = people(copies=1, n=5)
+    few = cohort.select(cohort.rows("train")[:3])
+    labels = replace(few, label_N=np.array([0, 0, 1]))
+    prob_NC = out_of_fold_trees(labels, Encoding.fit(labels, np.arange(3)), seed=0)
+    assert prob_NC is not None
+    assert np.isfinite(prob_NC).all()
+
+
 @pytest.mark.parametrize(("persons", "num_folds"), [(1, None), (2, 2), (3, 3), (7, 5)])
 def test_few_persons_with_many_rows_are_as_many_folds(
     persons: int, num_folds: int | None, monkeypatch: pytest.MonkeyPatch
