@@ -6,6 +6,7 @@ Exit status 0 done, 2 the user's input is wrong, 130 interrupted, 1 anything els
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from remind.allocation import keep_pages
-from remind.errors import INTERRUPTED, InputError
+from remind.errors import INTERRUPTED, InputError, InputWarning
+
+SHOW_WARNING = warnings.showwarning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -353,7 +356,9 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_pages()
     try:
-        status = app(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = app(standalone_mode=False)
     except InputError as error:
         _fail(str(error))
     except Exception as error:
@@ -368,8 +373,20 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    print(f"remind: {' '.join(sentence.split())}", file=sys.stderr)
+    _remark(sentence)
     sys.exit(2)
+
+
+def _remark(sentence: str) -> None:
+    print(f"remind: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """A warning about the user's input as an error is told, by the first of several ranks."""
+    if not issubclass(category, InputWarning):
+        SHOW_WARNING(message, category, *where)
+    elif int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:
+        _remark(str(message))
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,13 @@ class InputError(ValueError):
     """
 
 
+class InputWarning(UserWarning):
+    """The user's input is accepted, but is probably not what was meant: one sentence.
+
+    The command line prints it to stderr.
+    """
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ``'; did you mean "a" or "b"?'`` with the nearest options, '' if none is near."""
     near = difflib.get_close_matches(name, list(options), n=3, cutoff=0.5)

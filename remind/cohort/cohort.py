@@ -3,6 +3,7 @@
 # N patients, M modalities
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from remind.cohort.tables import (
     source_name,
     table_from_frame,
 )
+from remind.errors import InputWarning
 
 if TYPE_CHECKING:
     from remind.cohort.encoding import Encoding
@@ -299,8 +301,11 @@ def _read(
             id_column=spec.cohort.id,
             is_training=encoding is None,
             policy=modality.on_invalid,
+            has_toml=spec.is_file,
         )
         values[name] = kind.read(reading, modality, schema)
+        for sentence in reading.remarks:
+            warnings.warn(sentence, InputWarning, stacklevel=2)
         if reading.invalid:
             invalid[name] = tuple(reading.invalid)
             is_rejected_N[list(reading.rejected)] = True

@@ -15,6 +15,7 @@ import pandas.util
 import pyarrow as pa
 import pyarrow.compute
 
+from remind.cohort.lookalikes import is_measured, is_missing_mark, lookalike
 from remind.cohort.tables import Table
 from remind.errors import InputError
 
@@ -26,12 +27,7 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity|nan)$"
 INTEGER_ID = r"^(0|-?[1-9]\d{0,17})$"
 MOSTLY_NUMBERS = "most of its values are numbers (if they are categories, use words for all)"
 ELSE_NUMBERS = "its values are otherwise numbers (if they are categories, use words for all)"
-MISSING_MARKS = (".", "-", "?", "N/A", "n/a", "#N/A", "None", "none")
-DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
-NOT_CATEGORIES = (  # what all values look like, what one does at least, and what they are
-    (DATE, DATE, "dates; give a number instead, such as hours since admission"),
-    (r"^[+-]?\d+(,\d+)?$", ",", "numbers with a decimal comma; write them with a point"),
-)
+AS_TEXT = "numbers as text; store them as numbers (if they are categories, use words for all)"
 
 
 def refuse(sentence: str, row: int) -> None:
@@ -55,7 +51,7 @@ def read_feature(
             is not finite. If it returns, the value is missing.
 
     Raises:
-        InputError: dates or nested values, or what `reject` raises.
+        InputError: dates, numbers in disguise or nested values, or what `reject` raises.
     """
     column = table.data[name]
     refuse_unusable(table, name, column)
@@ -183,26 +179,45 @@ def text_hash(texts: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _kind(table: Table, name: str, column: pa.ChunkedArray) -> tuple[ColumnKind, str]:
-    """What a column is, and why text in a numeric one is wrong."""
-    if name in table.untyped:
-        return _kind_of_text(table, name, column)
-    is_category = is_text(column.type) or pa.types.is_null(column.type)
-    return "categorical" if is_category else "numeric", ""
+    """What a column is, and why text in a numeric one is wrong.
 
-
-def _kind_of_text(table: Table, name: str, column: pa.ChunkedArray) -> tuple[ColumnKind, str]:
-    """Numeric if all or most are numbers; categorical if not, or without a value."""
+    Raises:
+        InputError: text that only looks like categories.
+    """
+    if not is_text(column.type):
+        return "categorical" if pa.types.is_null(column.type) else "numeric", ""
     text = clean_text(column)
+    if but := _otherwise_numbers(text):
+        if name in table.untyped:
+            return "numeric", but
+        if _is_export(column, text):
+            raise InputError(f'{table.source}: column "{name}" holds {AS_TEXT}')
+    if reason := lookalike(text):
+        raise InputError(f'{table.source}: column "{name}" holds {reason}')
+    return "categorical", ""
+
+
+def _otherwise_numbers(text: pa.ChunkedArray) -> str:
+    """Why what is no number is wrong in clean text, if all or most of it is; "" if it is not."""
     num_values = len(text) - text.null_count
     _, is_bad_N = parse_numbers(text)
     num_bad = int(is_bad_N.sum())
     if 2 * num_bad < num_values:
-        return "numeric", MOSTLY_NUMBERS
-    if num_bad < num_values and int(is_missing_mark(text).sum()) == num_bad:
-        return "numeric", ELSE_NUMBERS
-    if reason := lookalike(text):
-        raise InputError(f'{table.source}: column "{name}" holds {reason}')
-    return "categorical", ""
+        return MOSTLY_NUMBERS
+    num_marks = int(pc.sum(is_missing_mark(text)).as_py() or 0)
+    return ELSE_NUMBERS if num_marks == num_bad < num_values else ""
+
+
+def _is_export(column: pa.ChunkedArray, text: pa.ChunkedArray) -> bool:
+    """Whether numbers of a text column were measured, and written as all columns of an export.
+
+    Few whole numbers are names of categories; of those that were stored as categories, all that
+    were no text, and few with decimals.
+    """
+    levels = pc.unique(text).drop_null()
+    if pa.types.is_dictionary(column.type):
+        return is_text(column.type.value_type) and is_measured(levels)
+    return is_measured(levels, few_decimals=0)
 
 
 def _numbers(
@@ -279,25 +294,6 @@ def is_text(kind: pa.DataType) -> bool:
     return is_string or pa.types.is_dictionary(kind)
 
 
-def is_missing_mark(text: pa.ChunkedArray) -> np.ndarray:
-    """Whether clean text is a sign that people write where they have no value, bool (N,)."""
-    return pc.is_in(text, pa.array(MISSING_MARKS, pa.large_string())).to_numpy()
-
-
-def lookalike(text: pa.ChunkedArray) -> str | None:
-    """What clean text holds if it only looks like categories, but for signs of no value."""
-    values = text.filter(pa.array(text.is_valid().to_numpy() & ~is_missing_mark(text)))
-    if len(values) == 0:
-        return None
-    for every, some, reason in NOT_CATEGORIES:
-        if (
-            pc.all(pc.match_substring_regex(values, every)).as_py()
-            and pc.any(pc.match_substring_regex(values, some)).as_py()
-        ):
-            return reason
-    return None
-
-
 def missing_values(column: pa.ChunkedArray) -> np.ndarray:
     """Whether each value is null, NaN or blank text, bool (N,)."""
     values = clean_text(column) if is_text(column.type) else column
@@ -333,7 +329,7 @@ def _check_finite(
 
 def refuse_unusable(table: Table, name: str, column: pa.ChunkedArray) -> None:
     """Raise an InputError for dates and for nested values."""
-    kind = column.type
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_temporal(kind):
         raise InputError(
             f'{table.source}: column "{name}" holds dates or times; '

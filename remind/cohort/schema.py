@@ -86,6 +86,11 @@ class CohortSpec:
     modalities: Mapping[str, ModalitySpec]
 
     @property
+    def is_file(self) -> bool:
+        """Whether a file says this, which the user may change."""
+        return self.source.endswith(".toml")
+
+    @property
     def modality_names(self) -> tuple[str, ...]:
         """M names in order."""
         return tuple(self.modalities)

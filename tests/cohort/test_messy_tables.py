@@ -1,8 +1,10 @@
 """Tables as people have them: odd numbers, names and types are read right, or refused in words."""
 
+import json
 import re
 import tracemalloc
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,16 @@ from remind.cohort.kinds import KINDS
 from remind.cohort.kinds.events import coded_text
 from remind.cohort.summary import SUMMARY
 from remind.cohort.tables import LazyColumns, Table, read_columns
-from remind.errors import InputError
+from remind.errors import InputError, InputWarning
 from tests.cohort.make_events import patients, write
+from tests.commands import remind
 
 LABS = '[modalities.labs]\nkind = "series"\ntable = "labs.csv"\n'
 X = '[modalities.m]\nkind = "tabular"\ncolumns = ["x"]\n'
 COMMA = "holds numbers with a decimal comma; write them with a point"
+THOUSANDS = "holds numbers with signs between thousands; write them without, and decimals with a p"
+DATES = "holds dates; give a number instead, such as hours since admission"
+AS_TEXT = "holds numbers as text; store them as numbers (if they are categories, use words for all)"
 ELSE = "but its values are otherwise numbers (if they are categories, use words for all): write a"
 
 
@@ -42,6 +48,17 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def with_column(folder: Path, cells: list[str]) -> Cohort:
     """The cohort with these cells, again and again, in a column x."""
     return read_cohort(write(folder, X, patients().assign(x=np.resize(cells, 10))))
+
+
+def with_text(folder: Path, cells: Any) -> Cohort:
+    """The same in a Parquet file, whose column x is text, or what the cells are."""
+    num = max(len(cells), 10)
+    x = pd.Series(cells).iloc[np.arange(num) % len(cells)].reset_index(drop=True)
+    write(folder, X)
+    toml = (folder / "cohort.toml").read_text().replace("patients.csv", "p.parquet")
+    (folder / "cohort.toml").write_text(toml)
+    patients(num).assign(x=x).to_parquet(folder / "p.parquet", index=False)
+    return read_cohort(folder)
 
 
 def with_labs(folder: Path, rows: list[tuple], keys: str = "") -> Cohort:
@@ -64,7 +81,15 @@ def with_series(folder: Path, cells: list[str]) -> Cohort:
         (["+1,5", "-2", ".", "2,5"], [COMMA]),
         ([".", "36.8"], ["row 1: ", 'holds "."', ELSE]),
         (["5", "N/A", "-", "none"], ["row 2: ", 'holds "N/A"', ELSE]),
-        (["2020-01-05", "?"], ["holds dates; give a number instead"]),
+        (["2020-01-05", "?"], [DATES]),
+        (["16.01.1961", "3.12.2024"], [DATES]),
+        (["01/16/1961", "1/2/61 14:30"], [DATES]),
+        (["16-01-1961", "2020-01-05T10:00:00Z"], [DATES]),
+        (["16JAN1961", "3-Dec-24", "May 5, 2020"], [DATES]),
+        (["36,8", "37", "37.2", "<35,5"], [COMMA]),
+        (["1.140,0", "36,8", "37"], [THOUSANDS]),
+        (["1,140.0", "2,300", "1,500,000"], [THOUSANDS]),
+        (["1 140", "<2 300"], [THOUSANDS]),
     ],
 )
 def test_numbers_in_disguise_are_no_categories(
@@ -73,6 +98,97 @@ def test_numbers_in_disguise_are_no_categories(
     with pytest.raises(InputError, match=r'(column|the variable) "x" holds ') as caught:
         read(tmp_path, cells)
     assert all(part in str(caught.value) for part in parts)
+
+
+@pytest.mark.parametrize("read", [with_column, with_text, with_series])
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        (
+            ["<0.37"] * 30 + [f"{n / 10}" for n in range(20)],
+            'numbers and limits such as "<0.37"; write a number for each',
+        ),
+        (
+            [f"{n / 10} bpm" for n in range(1, 20)] + [f"<{n}bpm" for n in range(30)],
+            'numbers with a unit, such as "0.1 bpm"; write the numbers alone',
+        ),
+        ([f"{n} %" for n in range(31)] + ["?", "12"], 'numbers with a unit, such as "0 %"'),
+    ],
+)
+def test_many_numbers_with_limits_or_a_unit_are_no_categories(
+    read: Any, cells: list[str], reason: str, tmp_path: Path
+) -> None:
+    if read is with_series:
+        cells = sorted(cells, key=cells.count)
+        rows = [(n % 10, float(n), "x", cell) for n, cell in enumerate(cells)]
+        with pytest.raises(InputError, match=re.escape(f'the variable "x" holds {reason}')):
+            with_labs(tmp_path, rows)
+        return
+    if read is with_column:
+        write(tmp_path, X, patients(len(cells)).assign(x=cells))
+    with pytest.raises(InputError, match=re.escape(f'column "x" holds {reason}')):
+        read_cohort(tmp_path) if read is with_column else read(tmp_path, cells)
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        (["76.7", "80.1"], AS_TEXT),
+        (["NA"] * 9 + ["N/A", "76.7"], AS_TEXT),
+        (["76.7", "80.1", "<0.37"], AS_TEXT),
+        ([f"{n}" for n in range(31)], AS_TEXT),
+        (pd.Categorical([f"{n / 2}" for n in range(11)]), AS_TEXT),
+        (["16.01.1961"], DATES),
+        (["36,8"], COMMA),
+        (pd.Categorical(pd.to_datetime(["2020-01-05"])), "holds dates or times; give a number"),
+    ],
+)
+def test_text_of_a_typed_table_is_looked_at_too(cells: Any, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(f'p.parquet: column "x" {reason}')):
+        with_text(tmp_path, cells)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"{n}" for n in range(1, 31)],  # wards
+        ["1.0", "2.0"],
+        [f"{n:04}" for n in range(5, 45)],  # names, for all that they are many
+        ["true", "false"],
+        ["2.5 mg", "5 mg", "10 mg"],
+        ["<65", "65", ">65"],
+        [f"{n}{'AB'[n % 2]}" for n in range(40)],
+        ["1.1.10", "2.1.13"],
+        ["120/80", "1:40"],
+        pd.Categorical(["0.5", "2.5"]),
+    ],
+)
+def test_few_numbers_and_names_of_digits_stay_categories(cells: Any, tmp_path: Path) -> None:
+    x = with_text(tmp_path, cells).values["m"]["x"]
+    assert x.cat.categories.tolist() == sorted(set(cells))
+
+
+def test_a_column_that_names_patients_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with few values, nor in a table to predict."""
+    write(tmp_path, X, patients(60).assign(x=[f"P{min(n, 30)}" for n in range(60)]))
+    sentence = (
+        'patients.csv: column "x" has 31 categories for 60 values, as identifiers have, and tells '
+        'little of other patients: leave it out, or read sentences with kind = "text"'
+    )
+    with pytest.warns(InputWarning, match=re.escape(sentence)):
+        cohort = read_cohort(tmp_path)
+    encoding = Encoding.fit(cohort, cohort.rows("train"))
+    read_table_for_prediction(cohort.spec, tmp_path / "patients.csv", encoding=encoding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert remind(monkeypatch, "describe", tmp_path, "--json") == 0
+    said = capsys.readouterr()
+    assert said.err == f"remind: {tmp_path}/{sentence}\n"
+    assert json.loads(said.out)["num_patients"] == 60
+    for some, num in (([f"P{n % 30}" for n in range(60)], 60), ([f"P{n}" for n in range(49)], 49)):
+        read_cohort(write(tmp_path, X, patients(num).assign(x=some)))
 
 
 @pytest.mark.parametrize("read", [with_column, with_series])

@@ -282,7 +282,7 @@ def small(folder: Path, num: int = 200) -> Path:
     main = pd.DataFrame({"id": number, "y": number % 2, "severity": number / num})
     main["split"] = np.array(["train", "val", "test", "train", "train"])[number // 2 % 5]
     main["a"] = np.where(number % 3 > 0, number * 1.0, np.nan)
-    main["b"] = [f'say "{n}", NA' for n in number]
+    main["b"] = [f'say "{n % 50}", NA' for n in number]
     (folder / "shards").mkdir()
     for shard in range(2):
         part = main[number // (num // 2) == shard]

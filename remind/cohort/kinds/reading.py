@@ -36,8 +36,10 @@ class Reading:
         id_column: the column that holds them.
         is_training: False for a table to predict, where a modality may be absent.
         policy: what an invalid value means: an error, or that it is missing.
+        has_toml: whether there is a cohort.toml, in which the user may change that.
         invalid: a sentence for each value that the policy "missing" passed over.
         rejected: rows of the patients whose values those are.
+        remarks: a sentence for each thing that is accepted, but is probably not what was meant.
     """
 
     modality: str
@@ -46,8 +48,10 @@ class Reading:
     id_column: str
     is_training: bool = True
     policy: Policy = "error"
+    has_toml: bool = True
     invalid: list[str] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
 
     def reject(self, sentence: str, patient: int | np.integer | None = None) -> None:
         """Refuse a value of a patient, given by row, if one is known; or note that it is missing.
@@ -56,9 +60,8 @@ class Reading:
             InputError: the policy is "error".
         """
         if self.policy == "error":
-            raise InputError(
-                f'{sentence} (or set on_invalid = "missing" in [modalities.{self.modality}])'
-            )
+            or_else = f' (or set on_invalid = "missing" in [modalities.{self.modality}])'
+            raise InputError(sentence + or_else if self.has_toml else sentence)
         self.invalid.append(sentence)
         if patient is not None:
             self.rejected.add(int(patient))

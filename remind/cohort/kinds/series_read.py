@@ -20,9 +20,7 @@ from remind.cohort.columns import (
     ELSE_NUMBERS,
     MOSTLY_NUMBERS,
     clean_text,
-    is_missing_mark,
     is_text,
-    lookalike,
     missing_values,
     parse_numbers,
     refuse_unusable,
@@ -30,6 +28,7 @@ from remind.cohort.columns import (
 from remind.cohort.kinds.events import EventRows, coded_text, read_inside, sorted_events
 from remind.cohort.kinds.reading import Reading, read_long
 from remind.cohort.kinds.series_events import SeriesEvents
+from remind.cohort.lookalikes import is_missing_mark, lookalike
 from remind.cohort.tables import MISSING_TEXT
 from remind.errors import InputError
 
@@ -140,7 +139,7 @@ def _read_values(
     if is_text(column.type):
         written = clean_text(column)
         number_V, is_text_V, is_word_V = _parse(written)
-        is_mark_V = is_missing_mark(written)
+        is_mark_V = is_missing_mark(written).to_numpy()
     else:
         written = column
         number_V = pc.cast(column, pa.float64(), safe=False).to_numpy()

@@ -28,6 +28,8 @@ from remind.cohort.kinds.reading import Reading
 from remind.errors import InputError
 
 NUM_FREQUENT = 5
+FEWEST_JUDGED = 50
+"""Values below which a category each is no sign of an identifier."""
 
 
 class TabularSpec(ModalitySpec):
@@ -155,6 +157,9 @@ class Tabular(Kind):
             name: _kept(read_feature(reading.table, name, known.get(name), reading.reject))
             for name in spec.columns
         }
+        if schema is None:
+            for name, series in columns.items():
+                _remark_on_identifiers(reading, name, series)
         return pd.DataFrame(columns, copy=False)
 
     def absent(
@@ -252,6 +257,20 @@ def _kept(series: pd.Series) -> pd.Series:
     if not _is_numeric(series):
         return series
     return pd.Series(keep(series.to_numpy()), name=series.name, copy=False)
+
+
+def _remark_on_identifiers(reading: Reading, name: str, series: pd.Series) -> None:
+    """Say if most values have a category to themselves, of which no other patient can profit."""
+    if _is_numeric(series):
+        return
+    num, num_values = len(series.cat.categories), int(series.notna().sum())
+    if num_values >= FEWEST_JUDGED and 2 * num > num_values:
+        or_text = ', or read sentences with kind = "text"' if reading.has_toml else ""
+        reading.remarks.append(
+            f'{reading.table.source}: column "{name}" has {num} categories for {num_values} '
+            "values, as identifiers have, and tells little of other patients: "
+            f"leave it out{or_text}"
+        )
 
 
 def _facts(series: pd.Series) -> dict[str, Any]:
