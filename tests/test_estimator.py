@@ -135,6 +135,26 @@ def test_array_as_frame() -> None:
     assert from_array.predict(X).dtype == bool
 
 
+def test_categories_that_are_no_text() -> None:
+    """Intervals, numbers and mixed objects are the categories that their text is."""
+    X, y = patients()
+    X["bin"] = pd.cut(X["hr"].where(X.index % 5 > 0), [-9.0, 0.0, 1.0, 9.0])
+    X["interval"] = X["bin"].astype(X["bin"].cat.categories.dtype)
+    X["score"] = (X.index % 40 / 2).astype("category")
+    X["mixed"] = pd.Series(np.resize(np.array([1, "a", None], dtype=object), 240)).astype(
+        "category"
+    )
+    text = X["bin"].astype(object).map(str, na_action="ignore")
+    classifier = small().fit(X, y)
+    columns = {c.name: c for c in classifier.run_.encoding.schemas["tabular"].columns}
+    bins = ("(-9.0, 0.0]", "(0.0, 1.0]", "(1.0, 9.0]")
+    assert columns["bin"].categories == columns["interval"].categories == bins
+    assert len(columns["score"].categories) == 40
+    assert columns["mixed"].categories == ("1", "a")
+    as_text = classifier.predict_proba(X.assign(bin=text, interval=text))
+    np.testing.assert_array_equal(as_text, classifier.predict_proba(X))
+
+
 def test_unseen_combination() -> None:
     """A combination that training never saw is predicted, and the rest does not notice."""
     X, y = patients()
@@ -262,10 +282,25 @@ def test_wrong_rows() -> None:
         classifier.predict_proba(empty)
     with pytest.raises(ValueError, match='but y has one class, "alive"'):
         classifier.fit(X, np.full(len(X), "alive"))
-    with pytest.raises(
-        ValueError, match='row 1: column "hr" holds "high", but it is a numeric column'
-    ):
-        small(modalities=MODALITIES).fit(X, y).predict(X.assign(hr="high"))
+    with pytest.raises(ValueError, match='row 1: column "hr" holds "high", but it is a') as caught:
+        classifier.predict(X.assign(hr="high"))
+    assert str(caught.value).endswith("or leave the cell empty if it is missing")  # no cohort.toml
+
+
+@pytest.mark.parametrize("is_category", [False, True])
+def test_periods_are_dates(is_category: bool) -> None:
+    X, y = patients()
+    X["month"] = pd.Series(pd.period_range("2020-01", periods=240, freq="M"))
+    if is_category:
+        X["month"] = X["month"].astype("category")
+    with pytest.raises(ValueError, match='column "month" holds dates or times; give a number'):
+        small().fit(X, y)
+
+
+def test_identifiers_are_told() -> None:
+    X, y = patients()
+    with pytest.warns(UserWarning, match="240 categories for 240 .* of other patients: leave it o"):
+        small().fit(X.assign(unit=[f"bed {n}" for n in range(240)]), y)
 
 
 def test_import_is_lazy() -> None:

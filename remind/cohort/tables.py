@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
@@ -227,6 +228,14 @@ def frame_columns(frame: Any) -> list[str]:
 
 def _array(series: Any) -> tuple[pa.Array, bool]:
     """The Arrow array of a pandas column, and whether it is the text of mixed objects."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        values, _ = _array(pd.Series(series.cat.categories, name=series.name))
+        codes = series.cat.codes.to_numpy()
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values), False
+    if isinstance(series.dtype, pd.IntervalDtype):
+        series = series.astype(object)
+    elif isinstance(series.dtype, pd.PeriodDtype):
+        series = series.dt.to_timestamp()
     try:
         return pa.array(series, from_pandas=True), False
     except pa.ArrowNotImplementedError as error:
