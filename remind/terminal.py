@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from remind.cohort import counted_invalid
 from remind.evaluation.table import FIGURES, ROWS, figure_text, interval_text
 from remind.training import Run
 
@@ -170,6 +171,9 @@ def _modalities(modalities: list[dict[str, Any]]) -> Table:
     )
     for item in modalities:
         words = facts_in_words(item["facts"])
+        if others := item["other_ids"]:
+            words += f"; rows of other ids {others['rows']:,} of {others['of']:,}"
+            words += f" (such as {others['example']})"
         table.add_row(Text(item["name"]), item["kind"], f"{item['observed']:.1%}", Text(words))
     return table
 
@@ -179,9 +183,7 @@ def _invalid(modalities: list[dict[str, Any]]) -> list[Text]:
     lines = []
     for item in modalities:
         if sentences := item["invalid"]:
-            count = "1 invalid value" if len(sentences) == 1 else f"{len(sentences)} invalid values"
-            counts = "counts" if len(sentences) == 1 else "count"
-            lines.append(Text(f"{item['name']}: {count} that {counts} as missing:"))
+            lines.append(Text(f"{item['name']}: {counted_invalid(len(sentences))}:"))
             lines += [Text(f"  {sentence}") for sentence in sentences[:NUM_INVALID]]
             if len(sentences) > NUM_INVALID:
                 lines.append(Text(f"  and {len(sentences) - NUM_INVALID} more (--json has all)"))

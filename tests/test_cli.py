@@ -115,6 +115,31 @@ def test_predict_says_what_training_never_saw(
     assert pd.read_csv(out)["outside"].tolist() == [2, 2, 2, *[1] * 17]
 
 
+def test_predict_says_what_nobody_has_and_what_was_invalid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So does fit of what was invalid; the rest of a modality is read."""
+    frame = small_frame(n=300)
+    frame["hr"] = frame["hr"].astype(object)
+    frame.loc[3, "hr"] = "high"
+    toml = TOML.replace(
+        'columns = ["hr", "ward"]', 'columns = ["hr", "ward"]\non_invalid="missing"'
+    )
+    folder = write_frame(tmp_path / "cohort", frame, toml=toml, suffix="csv")
+    run, new = tmp_path / "run", tmp_path / "new.csv"
+    trees = ["--method", "lightgbm", "--set", "trees=3"]
+    assert remind(monkeypatch, "fit", folder, "--out", run, *trees) == 0
+    told = f'vitals: 1 invalid value counts as missing ({folder}/patients.csv, row 4: column "hr"'
+    assert capsys.readouterr().err.startswith(told)
+    some = frame[frame["ward"].notna()][["pid", "hr", "ward"]].head(5)
+    some.assign(hr=["low", "low", None, None, None]).to_csv(new, index=False)
+    assert remind(monkeypatch, "predict", run, new, "--out", tmp_path / "p.csv") == 0
+    first, lost, empty = capsys.readouterr().err.splitlines()
+    assert first.startswith(f'vitals: 2 invalid values count as missing ({new}, row 1: column "hr"')
+    assert lost == "nobody has labs, ecg, which training had"
+    assert empty == 'nobody has a value of "hr", which training had'
+
+
 def test_predict_writes_over_nothing_that_it_reads(
     run: Path,
     cohort: Path,
@@ -361,7 +386,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["predict", "{run}", "{table}", "--out", "{new}.xlsx"], ".csv, .csv.gz or .parquet"),
     (["predict", "{run}", "{table}", "--out", "{new}.csv"], '"lactte"'),
     (["predict", "{run}", "{table}", "--out", "{folder}"], "folder.csv is a folder"),
-    (["results", "{new}", "--out", "{folder}"], "folder.csv is a folder"),
+    (["results", "{new}", "--out", "{folder}"], "folder.csv must end in .md"),
     (["report", "{new}"], "is no run folder"),
     (["reproduce", "mimic", "--out", "{new}"], 'no experiment "mimic"'),
     (["reproduce", "embed", "--out", "{new}"], "needs --root"),

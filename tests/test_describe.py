@@ -168,8 +168,8 @@ def test_facts_of_any_kind_become_one_line(facts: dict[str, Any], words: str) ->
 @pytest.mark.parametrize(
     ("num", "said", "tail"),
     [
-        (1, "vitals: 1 invalid value that counts as missing:", "row 0 is bad"),
-        (12, "vitals: 12 invalid values that count as missing:", "and 2 more (--json has all)"),
+        (1, "vitals: 1 invalid value counts as missing:", "row 0 is bad"),
+        (12, "vitals: 12 invalid values count as missing:", "and 2 more (--json has all)"),
     ],
 )
 def test_invalid_values_are_counted_and_listed(

@@ -6,7 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 from remind.cohort.cohort import Cohort, cohort_from_frame, read_cohort, read_table_for_prediction
-from remind.cohort.describe import describe, long_tail, unnamed_positive
+from remind.cohort.describe import (
+    counted_invalid,
+    describe,
+    invalid_lines,
+    long_tail,
+    taken_for_granted,
+    unnamed_positive,
+)
 from remind.cohort.encoding import Encoded, Encoding
 from remind.cohort.flat import FlatTable, flat_table
 from remind.cohort.groups import BAND_NAMES, Bands, Groups
@@ -36,13 +43,16 @@ __all__ = [
     "VectorModality",
     "VectorSchema",
     "cohort_from_frame",
+    "counted_invalid",
     "describe",
     "flat_table",
+    "invalid_lines",
     "load_spec",
     "long_tail",
     "read_cohort",
     "read_table_for_prediction",
     "spec_from_dict",
+    "taken_for_granted",
     "unnamed_positive",
 ]
 

@@ -16,7 +16,7 @@ from remind.cohort import checks
 from remind.cohort.arrays import chunks
 from remind.cohort.columns import as_text, read_ids, read_labels, read_splits
 from remind.cohort.kinds import KINDS
-from remind.cohort.kinds.reading import Reading
+from remind.cohort.kinds.reading import OtherIds, Reading
 from remind.cohort.schema import CohortSpec, load_spec
 from remind.cohort.split import split_by_fractions
 from remind.cohort.tables import (
@@ -52,6 +52,7 @@ class Cohort:
             missing, for cohorts whose cohort.toml says so.
         left_out: ids of the patients to train on that are not here, for all that they have is
             invalid, or of modalities that were left out.
+        others: modality -> what its long table has of nobody in the cohort, if anything.
     """
 
     spec: CohortSpec
@@ -64,6 +65,7 @@ class Cohort:
     present_NM: np.ndarray
     invalid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    others: Mapping[str, OtherIds] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -220,9 +222,9 @@ def _labelled(spec: CohortSpec, table: Table, *, leave_out_untrained: bool = Fal
     person = (
         ids if spec.cohort.group_by is None else read_ids(table, spec.cohort.group_by, "group_by")
     )
-    values, invalid, is_rejected_N = _read(spec, table, ids, list(spec.modalities), None)
-    present_NM = _present(spec, values)
-    is_kept_N = present_NM.any(axis=1) | ~is_rejected_N
+    read = _read(spec, table, ids, list(spec.modalities), None)
+    values, present_NM = read.values, _present(spec, read.values)
+    is_kept_N = present_NM.any(axis=1) | ~read.is_rejected_N
     if not is_kept_N.any():
         is_kept_N[:] = True
     checks.everyone_is_observed(table, ids, present_NM | ~is_kept_N[:, None])
@@ -246,8 +248,9 @@ def _labelled(spec: CohortSpec, table: Table, *, leave_out_untrained: bool = Fal
         person=person,
         values=values,
         present_NM=present_NM,
-        invalid=invalid,
+        invalid=read.invalid,
         left_out=tuple(as_text(ids[~is_kept_N])),
+        others=read.others,
     )
     return cohort if is_kept_N.all() else cohort.select(np.flatnonzero(is_kept_N))
 
@@ -257,8 +260,8 @@ def _unlabelled(
 ) -> Cohort:
     ids = read_ids(table, spec.cohort.id, "id")
     checks.unique_ids(table, spec.cohort.id, ids)
-    values, invalid, _ = _read(spec, table, ids, modalities, encoding)
-    present_NM = _present(spec, values)
+    read = _read(spec, table, ids, modalities, encoding)
+    present_NM = _present(spec, read.values)
     checks.everyone_is_observed(table, ids, present_NM)
     return Cohort(
         spec=spec,
@@ -267,10 +270,26 @@ def _unlabelled(
         classes=encoding.classes,
         split=None,
         person=ids,
-        values=values,
+        values=read.values,
         present_NM=present_NM,
-        invalid=invalid,
+        invalid=read.invalid,
+        others=read.others,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """What was read of every modality.
+
+    Args:
+        values, invalid, others: as in `Cohort`.
+        is_rejected_N: whether a patient had an invalid value, bool.
+    """
+
+    values: dict[str, Any]
+    invalid: dict[str, tuple[str, ...]]
+    others: dict[str, OtherIds]
+    is_rejected_N: np.ndarray
 
 
 def _read(
@@ -279,14 +298,11 @@ def _read(
     ids: np.ndarray,
     modalities: Sequence[str],
     encoding: "Encoding | None",
-) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], np.ndarray]:
-    """Values of every modality, unobserved where the table lacks it, what was invalid, and whose.
-
-    Returns:
-        The values, a sentence for each invalid one, and whether a patient had one, bool (N,).
-    """
+) -> _Read:
+    """Values of every modality, unobserved where the table lacks it."""
     values: dict[str, Any] = {}
     invalid: dict[str, tuple[str, ...]] = {}
+    others: dict[str, OtherIds] = {}
     is_rejected_N = np.zeros(len(table), dtype=bool)
     for name, modality in spec.modalities.items():
         kind = KINDS[modality.kind]
@@ -309,7 +325,9 @@ def _read(
         if reading.invalid:
             invalid[name] = tuple(reading.invalid)
             is_rejected_N[list(reading.rejected)] = True
-    return values, invalid, is_rejected_N
+        if reading.others:
+            (others[name],) = reading.others
+    return _Read(values=values, invalid=invalid, others=others, is_rejected_N=is_rejected_N)
 
 
 def _present(spec: CohortSpec, values: dict[str, Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 # N patients, M modalities, G training groups
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,29 @@ def unnamed_positive(cohort: Cohort) -> str | None:
     )
 
 
+def taken_for_granted(cohort: Cohort) -> list[str]:
+    """What a fit makes of a cohort without having been told, a sentence each."""
+    note = unnamed_positive(cohort)
+    return [*([] if note is None else [note]), *invalid_lines(cohort)]
+
+
+def invalid_lines(cohort: Cohort) -> list[str]:
+    """How many values of each modality were invalid and count as missing, and the first of them."""
+    return [
+        f"{name}: {counted_invalid(len(sentences))} ({sentences[0]})"
+        for name, sentences in cohort.invalid.items()
+    ]
+
+
+def counted_invalid(num: int) -> str:
+    """``3 invalid values count as missing``."""
+    return (
+        "1 invalid value counts as missing"
+        if num == 1
+        else f"{num} invalid values count as missing"
+    )
+
+
 def long_tail(counts_G: np.ndarray) -> dict[str, float]:
     """How unequal group sizes are.
 
@@ -98,6 +122,7 @@ def _modalities(cohort: Cohort) -> list[dict[str, Any]]:
             "columns": list(modality.feature_columns),
             "facts": KINDS[modality.kind].describe(cohort.values[name]),
             "invalid": list(cohort.invalid.get(name, ())),
+            "other_ids": None if name not in cohort.others else asdict(cohort.others[name]),
         }
         for (name, modality), observed in zip(
             cohort.spec.modalities.items(), observed_M, strict=True

@@ -72,6 +72,25 @@ def outside(encoding: Encoding, cohort: Cohort) -> Outside:
     )
 
 
+def empty_columns(encoding: Encoding, cohort: Cohort) -> tuple[str, ...]:
+    """Columns of tables that training had values of and nobody here has, though they have others.
+
+    Those of modalities that nobody is observed in are not among them.
+    """
+    raws = raws_by_kind(cohort).get("tabular", {})
+    schema = encoding.schemas.get("tabular")
+    if schema is None:
+        return ()
+    known = {column.name for column in schema.columns if column.knots or column.categories}
+    return tuple(
+        name
+        for raw in raws.values()
+        if raw.notna().to_numpy().any()
+        for name, values in raw.items()
+        if name in known and not values.notna().any()
+    )
+
+
 def _tabular(schema: TabularSchema, raws: Mapping[str, pd.DataFrame]) -> Iterator[_Found]:
     series = {name: values for raw in raws.values() for name, values in raw.items()}
     for column in schema.columns:

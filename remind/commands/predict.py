@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from remind.cohort import Cohort, CohortSpec, read_table_for_prediction
+from remind.cohort import Cohort, CohortSpec, invalid_lines, read_table_for_prediction
 from remind.cohort.arrays import chunks
 from remind.cohort.checks import unread_columns
-from remind.cohort.outside import outside
+from remind.cohort.outside import empty_columns, outside
 from remind.cohort.tables import column_names, find_files, matching
 from remind.errors import InputError
 from remind.evaluation.predictions import check_place, write_whole
@@ -35,18 +35,22 @@ class Predicted:
         num_patients: of the table.
         num_unseen: of them with a combination of modalities that training never saw.
         absent: modalities that training had and nobody here has.
+        empty: columns of other tabular modalities, of which the same holds.
         unread: columns of the table that no modality reads; none where it has the columns of all.
         unknown, beyond: as in `remind.cohort.outside.Outside`, of all patients.
         renamed: columns of the predictions that the id has the name of -> what they are called.
+        invalid: a line for each modality with values that were invalid and count as missing.
     """
 
     num_patients: int
     num_unseen: int
     absent: tuple[str, ...]
+    empty: tuple[str, ...]
     unread: tuple[str, ...]
     unknown: Mapping[str, int]
     beyond: Mapping[str, int]
     renamed: Mapping[str, str]
+    invalid: tuple[str, ...]
 
 
 def predict_table(run: Run, table: str, out: Path) -> Predicted:
@@ -73,10 +77,12 @@ def predict_table(run: Run, table: str, out: Path) -> Predicted:
         num_patients=len(cohort),
         num_unseen=int(np.count_nonzero(groups.ids(cohort.present_NM) < 0)),
         absent=tuple(np.array(groups.modalities, dtype=object)[is_lost_M].tolist()),
+        empty=empty_columns(run.encoding, cohort),
         unread=() if columns <= set(names) else tuple(unread_columns(run.spec, names)),
         unknown=parts.unknown,
         beyond=parts.beyond,
         renamed=parts.renamed,
+        invalid=tuple(invalid_lines(cohort)),
     )
 
 
@@ -86,8 +92,12 @@ def predicted_lines(predicted: Predicted) -> list[str]:
         f'the column "{old}" is the id: what it is of the predictions is "{new}"'
         for old, new in predicted.renamed.items()
     ]
+    lines += predicted.invalid
     if predicted.absent:
         lines.append(f"nobody has {_few(predicted.absent)}, which training had")
+    if predicted.empty:
+        columns = _few([f'"{name}"' for name in predicted.empty])
+        lines.append(f"nobody has a value of {columns}, which training had")
     if predicted.unread:
         columns = _few([f'"{name}"' for name in predicted.unread])
         lines.append(f"columns that no modality reads: {columns}")

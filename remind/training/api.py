@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from remind.cohort import Bands, Cohort, CohortSpec, Encoding, unnamed_positive
+from remind.cohort import Bands, Cohort, CohortSpec, Encoding, taken_for_granted
 from remind.errors import InputError, did_you_mean
 from remind.lock import alone
 from remind.run_files import ENCODING
@@ -133,7 +133,7 @@ def fit_run(
         resume: continue the run in `out`, if there is one.
         progress: who is told.
         source: where a cohort in memory came from, as `open_cohort` takes it.
-        tell: is told what was taken for granted about the label.
+        tell: is told what was taken for granted: the positive class, invalid values as missing.
 
     Raises:
         InputError: the cohort, the folder or the settings do not fit, or training diverged.
@@ -150,8 +150,9 @@ def fit_run(
         if anywhere(is_first() and folder.is_finished):
             return together(lambda: open_run(folder.path, {method.name: method}))
         on_first(lambda: held.enter_context(_alone(folder)))
-    if tell is not None and is_first() and (note := unnamed_positive(cohort)):
-        tell(note)
+    if tell is not None and is_first():
+        for note in taken_for_granted(cohort):
+            tell(note)
     with nullcontext() if folder is None else folder.undone_if_refused(), held:
         encoding = together(lambda: _encoding(cohort, settings))
         if folder is not None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from remind.cohort import Encoding, cohort_from_frame, read_cohort, read_table_for_prediction
-from remind.cohort.outside import Outside, outside
+from remind.cohort.outside import Outside, empty_columns, outside
 from tests.cohort.make import small_frame, write_cohort
 from tests.cohort.make_events import write
 
@@ -53,6 +53,17 @@ def test_numbers_and_categories_of_a_table(tmp_path: Path, fitted: Encoding) -> 
     found = found_in(tmp_path, fitted, frame)
     assert found.num_N.tolist() == [2, 1, 1, 0]
     assert (found.unknown, found.beyond) == ({"ward": 2}, {"hr": 2})
+
+
+def test_columns_that_nobody_has_a_value_of(tmp_path: Path, fitted: Encoding) -> None:
+    """Of a modality that somebody is observed in, and only of what training had."""
+    frame = small_frame(n=100).head(4)[["pid", "hr", "ward", "crp", "lactate", "ventilated"]]
+    frame["ward"] = "icu"
+    frame[["hr", "crp", "lactate", "ventilated"]] = np.nan
+    spec = read_cohort(tmp_path).spec
+    assert empty_columns(fitted, cohort_from_frame(frame, spec, encoding=fitted)) == ("hr",)
+    frame["hr"] = [80.0, None, None, None]
+    assert empty_columns(fitted, cohort_from_frame(frame, spec, encoding=fitted)) == ()
 
 
 def test_events_and_codes(tmp_path: Path) -> None:

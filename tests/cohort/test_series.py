@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remind.cohort import KINDS, Cohort, Encoding, flat_table, read_cohort
+from remind.cohort import KINDS, Cohort, Encoding, describe, flat_table, read_cohort
+from remind.cohort.kinds.reading import OtherIds
 from remind.cohort.kinds.series_events import SeriesEvents
 from remind.cohort.kinds.series_schema import SeriesModality
 from remind.cohort.kinds.series_summary import STATISTICS, summarise
 from remind.cohort.kinds.series_variables import encode_values
-from remind.errors import InputError
-from tests.cohort.make_events import predicted, write
+from remind.errors import InputError, InputWarning
+from tests.cohort.make_events import patients, predicted, write
 
 SECTION = '[modalities.labs]\nkind = "series"\ntable = "labs.csv"\n'
 ROWS = [  # unsorted, with a stranger (99) and a duplicate; patient 3 has nothing
@@ -318,6 +319,51 @@ def test_a_table_to_predict_may_lack_events_or_have_new_ones(tmp_path: Path) -> 
     frame([(2, 1.0, "lactate", "high")]).to_csv(new / "labs.csv", index=False)
     with pytest.raises(InputError, match='"high" in column "value", but it was numeric in train'):
         predicted(new, encoding)
+
+
+def test_rows_of_nobody_are_counted(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path)
+    assert cohort.others == {"labs": OtherIds(rows=1, of=13, example="99")}
+    labs = describe(cohort)["modalities"][1]
+    assert labs["other_ids"] == {"rows": 1, "of": 13, "example": "99"}
+    assert not cohort_of(tmp_path, [row for row in ROWS if row[0] != 99]).others
+
+
+@pytest.mark.parametrize("slip", ["007", "7.0", "0007.00"])
+def test_ids_that_are_written_otherwise_are_told(slip: str, tmp_path: Path) -> None:
+    rows = [*ROWS, (slip, 1.0, "lactate", "3"), (slip, 2.0, "lactate", "3")]
+    told = (
+        f'labs.csv: 1 id is in the column "pid" that no patient of {tmp_path}/patients.csv has, '
+        f'but one would if it were written as there (such as "{slip}" for "7"): their rows were '
+        "not read; write the ids of both tables alike"
+    )
+    with pytest.warns(InputWarning, match=re.escape(told)):
+        cohort = cohort_of(tmp_path, rows)
+    assert cohort.others["labs"].rows == 3
+
+
+def test_ids_that_could_be_several_patients_are_left_alone(tmp_path: Path) -> None:
+    """Patients "7" and "07" are two; a row of "007" is of neither."""
+    people = patients().astype({"pid": str})
+    people.loc[6, "pid"] = "07"
+    write(tmp_path, SECTION, people)
+    frame([(pid, 1.0, "lactate", "3") for pid in ("7", "8", "9", "007")]).to_csv(
+        tmp_path / "labs.csv", index=False
+    )
+    assert read_cohort(tmp_path).others["labs"].example == "007"
+
+
+def test_a_table_of_nobody_and_one_without_rows_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, SECTION)
+    for pids, such_as in ((("x1", "x2"), '"x1"; there "0"'), (("003", "00"), '"003" for "3"')):
+        frame([(pid, 1.0, "lactate", "3") for pid in pids]).to_csv(
+            tmp_path / "labs.csv", index=False
+        )
+        with pytest.raises(InputError, match=re.escape(f"(such as {such_as}): give both tables")):
+            read_cohort(tmp_path)
+    frame([]).to_csv(tmp_path / "labs.csv", index=False)
+    with pytest.raises(InputError, match=r"labs.csv has no rows: \[modalities.labs\] needs a row"):
+        read_cohort(tmp_path)
 
 
 @pytest.mark.parametrize("encoder", ["attention", "summary"])

@@ -25,6 +25,21 @@ from remind.errors import InputError
 Policy = Literal["error", "missing"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherIds:
+    """Rows of a long table that are of nobody in the cohort: of other patients, or of a slip.
+
+    Args:
+        rows: how many.
+        of: how many the table has.
+        example: one of their ids.
+    """
+
+    rows: int
+    of: int
+    example: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
     """One modality that is being read.
@@ -40,6 +55,7 @@ class Reading:
         invalid: a sentence for each value that the policy "missing" passed over.
         rejected: rows of the patients whose values those are.
         remarks: a sentence for each thing that is accepted, but is probably not what was meant.
+        others: of the modality's long table, if it has rows of nobody in the cohort.
     """
 
     modality: str
@@ -52,6 +68,7 @@ class Reading:
     invalid: list[str] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
+    others: list[OtherIds] = field(default_factory=list)
 
     def reject(self, sentence: str, patient: int | np.integer | None = None) -> None:
         """Refuse a value of a patient, given by row, if one is known; or note that it is missing.
@@ -110,19 +127,41 @@ def read_long(
     source = source_name([str(path) for path in files])
     wanted = [id_column, *columns]
     require_columns(column_names(files), wanted, source, f"[modalities.{reading.modality}]")
-    table = read_columns(files, wanted, folder, names, may_be_empty=not reading.is_training)
-    patient_V = _patients(reading, table, id_column)
+    table = read_columns(files, wanted, folder, names, may_be_empty=True)
+    if reading.is_training and not len(table):
+        raise InputError(
+            f"{table.source} has no rows: [modalities.{reading.modality}] needs a row for each of "
+            "its values; leave the modality out if there are none"
+        )
+    patient_V, others = _patients(reading, table, id_column)
+    slips = _slips(others, reading.ids)
+    such_as = f' (such as "{slips[0][0]}" for "{slips[0][1]}")' if slips else ""
     if len(table) and not (patient_V >= 0).any():
         or_else = "" if reading.is_training else ", or take this one away if none of them has a row"
+        if len(others) and not slips:
+            such_as = f' (such as "{others[0]}"; there "{reading.ids[0]}")'
         raise InputError(
             f'{table.source}: no id in its column "{id_column}" is that of a patient of '
-            f"{reading.table.source}: give both tables the same ids{or_else}"
+            f"{reading.table.source}{such_as}: give both tables the same ids{or_else}"
+        )
+    if len(others):
+        note = OtherIds(rows=len(others), of=len(table), example=str(others[0]))
+        reading.others.append(note)
+    if slips:
+        named = "1 id is" if len(slips) == 1 else f"{len(slips)} ids are"
+        reading.remarks.append(
+            f'{table.source}: {named} in the column "{id_column}" that no patient of '
+            f"{reading.table.source} has, but one would if it were written as there{such_as}: "
+            "their rows were not read; write the ids of both tables alike"
         )
     return LongTable(table=table, patient_V=patient_V)
 
 
-def _patients(reading: Reading, table: Table, id_column: str) -> np.ndarray:
-    """Row of the patient of each row, int64 (V,); -1 if it is none, or the row has no id."""
+def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the patient of each row, int64 (V,), and the ids that are of nobody, row by row.
+
+    The row is -1 if it is nobody's, or the row has no id.
+    """
     column = table.data[id_column]
     is_missing_V = missing_values(column)
     row_V = np.flatnonzero(~is_missing_V)
@@ -135,9 +174,33 @@ def _patients(reading: Reading, table: Table, id_column: str) -> np.ndarray:
         )
         column = column.filter(pa.array(~is_missing_V))
     with_id = replace(table, data=pa.table({id_column: column}))
+    ids_V = read_ids(with_id, id_column, "id")
     patient_V = np.full(len(table), -1)
-    patient_V[row_V] = _rows_of(read_ids(with_id, id_column, "id"), reading.ids)
-    return patient_V
+    patient_V[row_V] = _rows_of(ids_V, reading.ids)
+    return patient_V, ids_V[patient_V[row_V] < 0]
+
+
+def _slips(others: np.ndarray, ids: np.ndarray) -> list[tuple[str, str]]:
+    """Each id of nobody that a patient has but for zeros, ".0", case or blanks, and the patient's.
+
+    An id that is like those of several patients then is left alone.
+    """
+    if not len(others) or (others.dtype.kind == "i" and ids.dtype.kind == "i"):
+        return []
+    other_U = as_text(pd.unique(others))
+    key_N = pd.Index(_bare(as_text(ids)))
+    row_n = np.flatnonzero(~key_N.duplicated(keep=False))
+    place_U = key_N[row_n].get_indexer(pd.Index(_bare(other_U)))
+    is_slip_U = place_U >= 0
+    meant = as_text(ids[row_n[place_U[is_slip_U]]])
+    return list(zip(other_U[is_slip_U], meant, strict=True))
+
+
+def _bare(ids: np.ndarray) -> pd.Series:
+    """Ids without what a spreadsheet, a database or a typist adds or takes away."""
+    bare = pd.Series(ids).str.strip().str.lower()
+    bare = bare.str.replace(r"\.0+$", "", regex=True)
+    return bare.str.replace(r"^0+(?=.)", "", regex=True)
 
 
 def _rows_of(ids_V: np.ndarray, ids: np.ndarray) -> np.ndarray:
