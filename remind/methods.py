@@ -23,11 +23,12 @@ DEFAULT = NeuralMethod(
     build=_build,
     teach=out_of_fold_trees,
     model_config=ModelConfig(dropout=0.2),
-    train_config=TrainConfig(ema=0.99, modality_dropout=0.1, teacher=0.5),
+    train_config=TrainConfig(ema=0.99, modality_dropout=0.1, pretrain=20, teacher=0.5),
     space={
         **NEURAL,
         "width": Choice((128, 256, 384)),
         "layers": Choice((0, 1, 2)),
+        "pretrain": Choice((0, 20)),
         "teacher": Choice((0.0, 0.25, 0.5)),
     },
 )

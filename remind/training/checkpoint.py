@@ -131,6 +131,11 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     state.best_weights = best.part("model", weights) | best.part("average", weights)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to continue from."""
+    return bool(_epochs(folder))
+
+
 def clear_checkpoints(folder: Path) -> None:
     """Remove all checkpoints, finished or not."""
     shutil.rmtree(folder, ignore_errors=True)

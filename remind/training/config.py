@@ -64,6 +64,10 @@ class TrainConfig:
     modality_dropout: float = 0.0
     """Mean share of observed modalities hidden from a training patient, in [0, 0.5]."""
 
+    pretrain: int = 0
+    """Epochs before the first in which the model learns without labels to tell what hidden
+    modalities hold (`remind/training/pretrain.py`), >= 0."""
+
     teacher: float = 0.0
     """Share of the target that boosted trees which have not seen the patient give instead of its
     label, in [0, 1); it falls to 0 as the model gets ahead of them in validation."""
@@ -95,6 +99,7 @@ class TrainConfig:
         check_choice("selection", self.selection, SELECTIONS)
         check_number("band_weight", self.band_weight, at_least=0, at_most=1)
         check_number("modality_dropout", self.modality_dropout, at_least=0, at_most=0.5)
+        check_whole("pretrain", self.pretrain, at_least=0)
         check_number("teacher", self.teacher, at_least=0, at_most=0.999)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("device", self.device, DEVICES)

@@ -21,6 +21,7 @@ from remind.training.batches import own_slice
 from remind.training.checkpoint import (
     TrainState,
     clear_checkpoints,
+    has_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
@@ -28,8 +29,9 @@ from remind.training.config import TrainConfig
 from remind.training.engine import Engine, share_buffers
 from remind.training.files import write_json_lines, written
 from remind.training.predict import predict_in_parts, predict_log_probabilities
+from remind.training.pretrain import pretrain
 from remind.training.progress import Progress
-from remind.training.ranks import is_first, on_first, rank, wait
+from remind.training.ranks import anywhere, is_first, on_first, rank, wait
 from remind.training.sampling import (
     mark_wrong,
     start_afresh,
@@ -101,6 +103,13 @@ def train(
         raise InputError(
             "held_out needs validation patients, but there are none: "
             "give the cohort a validation split, or set held_out=false"
+        )
+    is_begun = resume and folder is not None and has_checkpoint(folder / CHECKPOINTS)
+    if config.pretrain and not anywhere(is_begun):
+        on_first(
+            lambda: pretrain(
+                model, encoded, train_rows, config, seed=seed, tokens_M=tokens_M, progress=progress
+            )
         )
     with seeded(seed, rank()):
         trainer = _Trainer(

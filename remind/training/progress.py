@@ -5,12 +5,22 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 
 class Progress(Protocol):
     """Who is told how training goes."""
+
+    def on_pretrain(self, epoch: int, total: int, loss: float) -> None:
+        """An epoch of the stage before training is done; its mean loss."""
+        ...
 
     def start(self, total: int, done: int) -> None:
         """`total` epochs at most, of which `done` were done before."""
@@ -35,6 +45,9 @@ class PlainProgress:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.total = 0
+
+    def on_pretrain(self, epoch: int, total: int, loss: float) -> None:
+        print(f"pretraining {epoch}/{total}: loss {loss:.4f}", file=self.stream, flush=True)
 
     def start(self, total: int, done: int) -> None:
         self.total = total
@@ -67,6 +80,13 @@ class RichProgress:
             TextColumn("{task.fields[losses]}"),
             console=console or Console(stderr=True),
         )
+        self.before: TaskID | None = None
+
+    def on_pretrain(self, epoch: int, total: int, loss: float) -> None:
+        if self.before is None:
+            self.before = self.bar.add_task("pretraining", total=total, losses="")
+            self.bar.start()
+        self.bar.update(self.before, completed=epoch, losses=f"loss {loss:.4f}")
 
     def start(self, total: int, done: int) -> None:
         self.task = self.bar.add_task(self.title, total=total, completed=done, losses="")

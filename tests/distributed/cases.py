@@ -76,6 +76,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "twice": ("ensemble", ["objective=jtt", "first_epochs=1", "epochs=2"]),
     "tokens": ("soft", ["objective=group_dro", "batch_tokens=150", "schedule=cosine"]),
     "taught": ("ensemble", ["teacher=0.5"]),
+    "pretrained": ("ensemble", ["pretrain=2"]),
     "rare": ("rare", ["objective=cvar", "lr=0.1"]),
 }
 """Name -> method and settings."""
