@@ -120,28 +120,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(stop: dict[str, int], tmp_path: 
         assert same_bytes(tmp_path / "whole" / name, tmp_path / "resumed" / name)
 
 
-@pytest.mark.parametrize(
-    ("method", "precision"),
-    [
-        ("default", "32"),
-        ("default", "bf16-mixed"),
-        ("transformer", "32"),
-        ("flex_moe", "32"),
-        ("late_fusion", "32"),
-    ],
-)
+@pytest.mark.parametrize("method", ["default", "transformer", "flex_moe", "late_fusion"])
 def test_every_kind_and_fusion_can(
-    method: str, precision: str, tmp_path_factory: pytest.TempPathFactory
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path_factory.mktemp("hospital")
-    toy_hospital.write(folder, patients=40, seed=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REMIND_CACHE", str(folder / "cache"))
-        told = Told()
-        sets = ["pretrain=3", "batch_tokens=100", f"precision={precision}", "epochs=1"]
-        fitted(open_cohort(folder), *sets, method=method, progress=told)
+    toy_hospital.write(tmp_path, patients=40, seed=0)
+    monkeypatch.setenv("REMIND_CACHE", str(tmp_path / "cache"))
+    told = Told()
+    sets = ["pretrain=3", "batch_tokens=100", "epochs=1"]
+    fitted(open_cohort(tmp_path), *sets, method=method, progress=told)
     assert len(told.losses) == 3
     assert told.losses[2] < told.losses[0]
+
+
+def test_mixed_precision_learns_the_same_but_for_rounding() -> None:
+    """The losses of bfloat16 are taken in 32 bits."""
+    _, ours = pretrained(views(0.9), "pretrain=2", "precision=bf16-mixed")
+    _, theirs = pretrained(views(0.9), "pretrain=2")
+    assert ours != theirs
+    assert ours == pytest.approx(theirs, rel=0.05)
 
 
 def test_patients_with_one_modality_each_have_nothing_to_tell() -> None:
