@@ -31,6 +31,7 @@ from remind.training.optimizer import make_optimizer
 from remind.training.predict import pick_device
 from remind.training.progress import Progress
 from remind.training.seeds import seeded, shuffled
+from remind.world import alone
 
 HIDDEN = 0.25
 """Mean share of a patient's modalities that are hidden."""
@@ -77,7 +78,7 @@ def pretrain(
 ) -> None:
     """Change a model in place, on the device that it is to be trained on, and bring it back.
 
-    One of several ranks does it for all, which start with its weights.
+    One of several ranks does it for all, alone; they start with its weights.
 
     Args:
         model: a `FusionModel` with an `encoder`.
@@ -94,7 +95,7 @@ def pretrain(
     encoder = getattr(model, "encoder", None)
     if not isinstance(model, FusionModel) or not isinstance(encoder, TokenEncoder):
         raise InputError("this method has no tokens to pretrain: set pretrain=0")
-    with seeded(seed + STREAM):
+    with seeded(seed + STREAM), alone():
         _Stage(model, encoder, encoded, rows, config, seed + STREAM, tokens_M).run(progress)
 
 
