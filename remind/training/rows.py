@@ -27,8 +27,9 @@ class RowAdamW(torch.optim.AdamW):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
         for parameter in self._by_rows():
-            parameter.register_hook(partial(_keep_rows, _kept(parameter)))
-            parameter.register_post_accumulate_grad_hook(_forget_rows)
+            if not hasattr(parameter, "kept_rows"):  # an optimizer before this one may have begun
+                parameter.register_hook(partial(_keep_rows, _kept(parameter)))
+                parameter.register_post_accumulate_grad_hook(_forget_rows)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""

@@ -67,6 +67,17 @@ def test_gradients_of_several_batches_are_summed():
     torch.testing.assert_close(table.weight, other.weight)
 
 
+def test_a_second_optimizer_takes_over_from_the_first():
+    """Training follows pretraining: each gradient counts once. (Where eps is large, scale tells.)"""
+    table, other = Table(by_rows=True), Table(by_rows=True)
+    RowAdamW(table.parameters(), **OPTIONS)
+    optimizer, alone = (RowAdamW(x.parameters(), **OPTIONS, eps=10.0) for x in (table, other))
+    for one, model in ((optimizer, table), (alone, other)):
+        model([1, 4]).backward()
+        one.step()
+    assert torch.equal(table.weight, other.weight)
+
+
 def test_the_average_by_rows_is_the_dense_average():
     """Also across states read in between, and after one is loaded."""
     table = Table(by_rows=True)
