@@ -68,7 +68,7 @@ def test_gradients_of_several_batches_are_summed():
 
 
 def test_a_second_optimizer_takes_over_from_the_first():
-    """Training follows pretraining: each gradient counts once. (Where eps is large, scale tells.)"""
+    """Training follows pretraining: a gradient counts once. (Where eps is large, scale tells.)"""
     table, other = Table(by_rows=True), Table(by_rows=True)
     RowAdamW(table.parameters(), **OPTIONS)
     optimizer, alone = (RowAdamW(x.parameters(), **OPTIONS, eps=10.0) for x in (table, other))
