@@ -1,14 +1,15 @@
 """What a modality kind reads from: the cohort's table, or a long table of its own."""
 
-# N patients, V rows of a long table
+# N patients, V rows of a long table, U distinct ids in it
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 
 from remind.cohort.columns import as_text, missing_values, read_ids
 from remind.cohort.tables import (
@@ -23,6 +24,8 @@ from remind.cohort.tables import (
 from remind.errors import InputError
 
 Policy = Literal["error", "missing"]
+
+pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,20 +136,20 @@ def read_long(
             f"{table.source} has no rows: [modalities.{reading.modality}] needs a row for each of "
             "its values; leave the modality out if there are none"
         )
-    patient_V, others = _patients(reading, table, id_column)
-    slips = _slips(others, reading.ids)
+    patient_V, other_U = _patients(reading, table, id_column)
+    slips = _slips(other_U, reading.ids)
     such_as = f' (such as "{slips[0][0]}" for "{slips[0][1]}")' if slips else ""
     if len(table) and not (patient_V >= 0).any():
         or_else = "" if reading.is_training else ", or take this one away if none of them has a row"
-        if len(others) and not slips:
-            such_as = f' (such as "{others[0]}"; there "{reading.ids[0]}")'
+        if len(other_U) and not slips:
+            such_as = f' (such as "{other_U[0]}"; there "{reading.ids[0]}")'
         raise InputError(
             f'{table.source}: no id in its column "{id_column}" is that of a patient of '
             f"{reading.table.source}{such_as}: give both tables the same ids{or_else}"
         )
-    if len(others):
-        note = OtherIds(rows=len(others), of=len(table), example=str(others[0]))
-        reading.others.append(note)
+    if len(other_U):
+        rows = int(np.count_nonzero(patient_V[~missing_values(table.data[id_column])] < 0))
+        reading.others.append(OtherIds(rows=rows, of=len(table), example=str(other_U[0])))
     if slips:
         named = "1 id is" if len(slips) == 1 else f"{len(slips)} ids are"
         reading.remarks.append(
@@ -158,7 +161,7 @@ def read_long(
 
 
 def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the patient of each row, int64 (V,), and the ids that are of nobody, row by row.
+    """Row of the patient of each row, int64 (V,), and the distinct ids that are of nobody.
 
     The row is -1 if it is nobody's, or the row has no id.
     """
@@ -173,21 +176,34 @@ def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarra
             "fill it in or leave the row out"
         )
         column = column.filter(pa.array(~is_missing_V))
-    with_id = replace(table, data=pa.table({id_column: column}))
-    ids_V = read_ids(with_id, id_column, "id")
+    distinct, which_V = _distinct(column)  # a patient has many rows
+    with_id = replace(table, data=pa.table({id_column: distinct}))
+    ids_U = read_ids(with_id, id_column, "id")
+    patient_U = _rows_of(ids_U, reading.ids)
     patient_V = np.full(len(table), -1)
-    patient_V[row_V] = _rows_of(ids_V, reading.ids)
-    return patient_V, ids_V[patient_V[row_V] < 0]
+    patient_V[row_V] = patient_U[which_V]
+    return patient_V, ids_U[patient_U < 0]
 
 
-def _slips(others: np.ndarray, ids: np.ndarray) -> list[tuple[str, str]]:
+def _distinct(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """The distinct values of a column in the order of their first rows, and which each row has."""
+    if pa.types.is_dictionary(column.type):  # its words may be no row's
+        column = pc.cast(column, column.type.value_type)
+    try:
+        coded = pc.dictionary_encode(column).combine_chunks()
+    except pa.ArrowNotImplementedError:  # of UUIDs, and of what can be no id
+        return column, np.arange(len(column))
+    return pa.chunked_array([coded.dictionary]), coded.indices.to_numpy()
+
+
+def _slips(other_U: np.ndarray, ids: np.ndarray) -> list[tuple[str, str]]:
     """Each id of nobody that a patient has but for zeros, ".0", case or blanks, and the patient's.
 
     An id that is like those of several patients then is left alone.
     """
-    if not len(others) or (others.dtype.kind == "i" and ids.dtype.kind == "i"):
+    if not len(other_U) or (other_U.dtype.kind == "i" and ids.dtype.kind == "i"):
         return []
-    other_U = as_text(pd.unique(others))
+    other_U = as_text(pd.unique(other_U))
     key_N = pd.Index(_bare(as_text(ids)))
     row_n = np.flatnonzero(~key_N.duplicated(keep=False))
     place_U = key_N[row_n].get_indexer(pd.Index(_bare(other_U)))
