@@ -127,6 +127,8 @@ class _Stage:
         target = copy.deepcopy(self.encoder).eval().requires_grad_(False)
         guess = self._guess(device)
         optimizer = make_optimizer(nn.ModuleList([self.model, guess]), self.config)
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
         for epoch in range(self.config.pretrain):
             losses = []
             for batch, shown in self._batches(epoch):

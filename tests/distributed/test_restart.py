@@ -24,6 +24,7 @@ SETTINGS = ["device=cpu", "width=16", "hidden=16", "experts=4", "members=4", "dr
 SETTINGS += [
     "modality_dropout=0.1",
     "epochs=6",
+    "pretrain=0",
     "batch_size=32",
     "patience=0",
     "objective=group_dro",

@@ -267,7 +267,8 @@ def test_fine_tuning_changes_a_real_transformer_by_little(tmp_path: Path) -> Non
     """A step moves its weights by a hundredth of the learning rate, and the map by all of it."""
     method = METHODS["default"]
     cohort, encoding, *_ = one_step(tmp_path / "c", PACKAGE)
-    settings = with_overrides(method.default_settings(), [*SMALL, "epochs=1", "lr=0.01"])
+    sets = [*SMALL, "pretrain=0", "epochs=1", "lr=0.01"]
+    settings = with_overrides(method.default_settings(), sets)
     run = fit_run(cohort, method, settings, tmp_path / "run")
     saved = load_file(tmp_path / "run" / "model.safetensors")
     fresh = TextEncoder(encoding.schemas["text"], width=16, num_modalities=2).state_dict()

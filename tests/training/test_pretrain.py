@@ -71,14 +71,17 @@ def views(dependence: float, *, n: int = 1500, flip: bool = False) -> Cohort:
     return cohort_from_frame(frame, spec_from_dict(content, root=Path(), source="test"))
 
 
-def pretrained(cohort: Cohort, *sets: str) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """The weights after the stage alone, and its losses."""
+def pretrained(
+    cohort: Cohort, *sets: str, scale: float = 1.0
+) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The weights after the stage alone, and its losses; `scale` is of the modalities' rate."""
     method, told = METHODS["default"], Told()
     settings = with_overrides(method.default_settings(), [*SMALL, *sets])
     rows = cohort.rows("train")
     encoding = Encoding.fit(cohort, rows)
     torch.manual_seed(0)
     model = method.build(encoding, 2, settings.model)
+    model.encoder.modality_MD.lr_scale = scale  # pyright: ignore[reportAttributeAccessIssue]
     assert settings.train is not None
     before = torch.get_rng_state()
     pretrain(model, encoding.transform(cohort), rows, settings.train, seed=0, progress=told)
@@ -97,6 +100,14 @@ def test_no_label_is_read_and_the_classifier_stays() -> None:
     assert not {"fusion.head_KDC", "fusion.bias_KC"} & changed
     assert any(name.startswith("encoder.") for name in changed)
     assert any(name.startswith("fusion.layers.") for name in changed)
+
+
+def test_weights_that_were_trained_before_learn_at_their_own_rate() -> None:
+    change = []
+    for scale in (1.0, 0.01):
+        weights, _ = pretrained(views(0.5), "pretrain=1", "batch_size=1500", scale=scale)
+        change.append(float(weights["encoder.modality_MD"].abs().max()))  # it starts at zero
+    assert change[1] == pytest.approx(0.01 * change[0], rel=1e-3)
 
 
 def test_what_depends_on_others_is_learned_and_noise_is_not() -> None:
