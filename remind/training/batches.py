@@ -63,6 +63,22 @@ def cut(rows: np.ndarray, size: int, tokens_N: np.ndarray | None, budget: int) -
     return batches
 
 
+def tokens_of_patients(
+    present_NM: np.ndarray, tokens_M: np.ndarray | None, budget: int
+) -> np.ndarray | None:
+    """(N,) tokens of each patient, for `cut`; None without a budget, where nobody asks.
+
+    Args:
+        present_NM: whether each modality is observed, bool.
+        tokens_M: tokens of each modality where it is observed; one if None.
+        budget: most tokens of a batch; 0 is none.
+    """
+    if not budget:
+        return None
+    one_M = np.ones(present_NM.shape[1], dtype=np.int64)
+    return present_NM @ (one_M if tokens_M is None else tokens_M)
+
+
 def own_slice(num_patients: int, rank: int, num_ranks: int) -> slice:
     """Consecutive patients for each rank, all dealt once; the numbers differ by one at most."""
     return slice(num_patients * rank // num_ranks, num_patients * (rank + 1) // num_ranks)

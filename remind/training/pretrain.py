@@ -23,7 +23,7 @@ from remind.cohort import Batch, Encoded
 from remind.encoders import TokenEncoder
 from remind.errors import InputError
 from remind.fusion import FusionModel
-from remind.training.batches import cut
+from remind.training.batches import cut, tokens_of_patients
 from remind.training.config import TrainConfig
 from remind.training.dropout import draw, drop_modalities
 from remind.training.loading import Loader
@@ -115,9 +115,7 @@ class _Stage:
         self.model, self.encoder, self.encoded, self.config = model, encoder, encoded, config
         self.seed = seed
         self.rows = shuffled(rows, seed, 0)[:MOST]
-        present_NM = encoded.present_NM
-        one_M = np.ones(present_NM.shape[1], dtype=np.int64)
-        self.tokens_N = present_NM @ (one_M if tokens_M is None else tokens_M)
+        self.tokens_N = tokens_of_patients(encoded.present_NM, tokens_M, config.batch_tokens)
         self.loader = Loader(encoded, config.workers)
 
     def run(self, progress: Progress | None) -> None:
@@ -159,7 +157,8 @@ class _Stage:
         """Batches as they are, and with modalities hidden."""
         rows = shuffled(self.rows, self.seed, epoch + 1)
         config = self.config
-        parts = cut(rows, config.batch_size, self.tokens_N[rows], config.batch_tokens)
+        tokens_N = None if self.tokens_N is None else self.tokens_N[rows]
+        parts = cut(rows, config.batch_size, tokens_N, config.batch_tokens)
         for index, batch in enumerate(self.loader(parts)):
             uniform_BX = draw(self.seed, epoch, index, *batch.present_BM.shape)
             yield batch, batch.with_present(drop_modalities(batch.present_BM, HIDDEN, uniform_BX))

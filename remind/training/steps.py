@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from remind.cohort import Batch, Encoded
 from remind.objectives import Objective
-from remind.training.batches import Part, cut, deal
+from remind.training.batches import Part, cut, deal, tokens_of_patients
 from remind.training.checkpoint import TrainState
 from remind.training.config import TrainConfig
 from remind.training.dropout import draw, drop_modalities
@@ -58,11 +58,8 @@ class Steps:
         self.share = 0.0  # of the teacher in the targets of an epoch
         self.loader = Loader(self.encoded, self.config.workers)
         self.group_N = torch.from_numpy(self.encoded.group_N[self.rows])
-        self.tokens_N: np.ndarray | None = None
-        if self.config.batch_tokens:
-            present_NM = self.encoded.present_NM
-            one_M = np.ones(present_NM.shape[1], dtype=np.int64)
-            self.tokens_N = present_NM @ (one_M if self.tokens_M is None else self.tokens_M)
+        budget = self.config.batch_tokens
+        self.tokens_N = tokens_of_patients(self.encoded.present_NM, self.tokens_M, budget)
 
     def epoch(self, state: TrainState, num_done: int, best_loss: float | None = None) -> MeanLoss:
         """Train on as many patients as there are, or until a loss is not finite.

@@ -136,7 +136,7 @@ def read_long(
             f"{table.source} has no rows: [modalities.{reading.modality}] needs a row for each of "
             "its values; leave the modality out if there are none"
         )
-    patient_V, other_U = _patients(reading, table, id_column)
+    patient_V, other_U, num_others = _patients(reading, table, id_column)
     slips = _slips(other_U, reading.ids)
     such_as = f' (such as "{slips[0][0]}" for "{slips[0][1]}")' if slips else ""
     if len(table) and not (patient_V >= 0).any():
@@ -148,8 +148,8 @@ def read_long(
             f"{reading.table.source}{such_as}: give both tables the same ids{or_else}"
         )
     if len(other_U):
-        rows = int(np.count_nonzero(patient_V[~missing_values(table.data[id_column])] < 0))
-        reading.others.append(OtherIds(rows=rows, of=len(table), example=str(other_U[0])))
+        note = OtherIds(rows=num_others, of=len(table), example=str(other_U[0]))
+        reading.others.append(note)
     if slips:
         named = "1 id is" if len(slips) == 1 else f"{len(slips)} ids are"
         reading.remarks.append(
@@ -160,8 +160,8 @@ def read_long(
     return LongTable(table=table, patient_V=patient_V)
 
 
-def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the patient of each row, int64 (V,), and the distinct ids that are of nobody.
+def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Row of the patient of each row, int64 (V,), the distinct ids of nobody, and their rows.
 
     The row is -1 if it is nobody's, or the row has no id.
     """
@@ -182,7 +182,8 @@ def _patients(reading: Reading, table: Table, id_column: str) -> tuple[np.ndarra
     patient_U = _rows_of(ids_U, reading.ids)
     patient_V = np.full(len(table), -1)
     patient_V[row_V] = patient_U[which_V]
-    return patient_V, ids_U[patient_U < 0]
+    is_other_U = patient_U < 0
+    return patient_V, ids_U[is_other_U], int(np.count_nonzero(is_other_U[which_V]))
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
