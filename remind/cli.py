@@ -275,6 +275,20 @@ def report(
 
 
 @app.command()
+def serve(
+    run: RunArgument,
+    host: Annotated[str, typer.Option(help="name or address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 8000,
+) -> None:
+    """Predict patients over HTTP, and say where the model is out of its depth."""
+    from remind.commands.serve import serve_run
+    from remind.methods import METHODS
+    from remind.training import open_run
+
+    serve_run(open_run(run, METHODS), host, port, _tell)
+
+
+@app.command()
 def benchmark(
     out: Annotated[Path, typer.Option(help="the folder of the benchmark; what is there is used")],
     cohort: Annotated[str | None, typer.Argument(help=COHORT_HELP)] = None,

@@ -14,12 +14,14 @@ MODEL = "model"
 """Stem of the file whose presence says that the fit is done: model.safetensors, model.txt, …"""
 WEIGHTS = f"{MODEL}.safetensors"
 PREDICTIONS = "predictions.parquet"
+VALIDATION = "validation.parquet"
+"""Predictions of the validation patients, which `remind serve` calibrates prediction sets by."""
 EVALUATION = "evaluation.json"
 DIAGNOSIS = "diagnosis.json"
 REPORT = "report.html"
 
 OF_A_RUN = (
-    *(EVALUATION, DIAGNOSIS, PREDICTIONS, REPORT, METRICS, ENCODING, f"{MODEL}.*"),
+    *(EVALUATION, DIAGNOSIS, PREDICTIONS, VALIDATION, REPORT, METRICS, ENCODING, f"{MODEL}.*"),
     CONFIG,
 )
 """Patterns of all files, in the order to remove them: while there is a config.toml it is a run."""

@@ -165,6 +165,7 @@ def cohort_from_frame(
     *,
     encoding: "Encoding | None" = None,
     leave_out_untrained: bool = False,
+    source: str = "the frame",
 ) -> Cohort:
     """A cohort from a pandas or polars frame; with an encoding, a table to predict.
 
@@ -174,18 +175,20 @@ def cohort_from_frame(
         encoding: the training cohort's.
         leave_out_untrained: a modality that no training patient has is left out of the cohort and
             its spec, with the patients who have nothing else; otherwise it is an error.
+        source: what it is called in errors.
 
     Raises:
         InputError: the frame does not hold what the spec says.
     """
-    names = frame_columns(frame)
+    names = frame_columns(frame, source)
     if encoding is None:
-        columns = _labelled_columns(spec, names, "the frame")
-        table = table_from_frame(frame, columns, spec.root)
+        columns = _labelled_columns(spec, names, source)
+        table = table_from_frame(frame, columns, spec.root, source)
         return _labelled(spec, table, leave_out_untrained=leave_out_untrained)
-    modalities = checks.modalities_in(spec, names, "the frame")
-    columns = _unlabelled_columns(spec, modalities, names, "the frame")
-    return _unlabelled(spec, table_from_frame(frame, columns, spec.root), modalities, encoding)
+    modalities = checks.modalities_in(spec, names, source)
+    columns = _unlabelled_columns(spec, modalities, names, source)
+    table = table_from_frame(frame, columns, spec.root, source)
+    return _unlabelled(spec, table, modalities, encoding)
 
 
 def _labelled_columns(spec: CohortSpec, names: Sequence[str], source: str) -> list[str]:

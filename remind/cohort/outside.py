@@ -26,25 +26,15 @@ from remind.cohort.kinds.tabular import TabularColumn, TabularSchema
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outside:
-    """Observed values outside of training.
+class Found:
+    """Values of one name that are outside of training.
 
     Args:
-        num_N: how many each patient has, int64.
-        unknown: column, "modality.variable" or modality of codes -> patients with a category,
-            variable or code that training does not know.
-        beyond: column or "modality.variable" -> patients with a number beyond the range of
-            training.
+        name: column, "modality.variable", or modality of codes.
+        is_number: whether they are beyond the range of training, and not unknown categories,
+            variables or codes.
+        row_V: of their patients, int64.
     """
-
-    num_N: np.ndarray
-    unknown: dict[str, int]
-    beyond: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Found:
-    """Values of one name that are outside: numbers or not, and the rows of their patients."""
 
     name: str
     is_number: bool
@@ -52,23 +42,50 @@ class _Found:
 
     @property
     def num_patients(self) -> int:
+        """Patients with such a value."""
         return len(np.unique(self.row_V))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outside:
+    """Observed values outside of training.
+
+    Args:
+        num_patients: of the cohort.
+        found: by name; every one has a value.
+    """
+
+    num_patients: int
+    found: tuple[Found, ...]
+
+    @property
+    def num_N(self) -> np.ndarray:
+        """How many each patient has, int64."""
+        rows = np.concatenate([np.empty(0, np.int64), *(item.row_V for item in self.found)])
+        return np.bincount(rows, minlength=self.num_patients)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Name -> patients with a category, variable or code that training does not know."""
+        return {item.name: item.num_patients for item in self.found if not item.is_number}
+
+    @property
+    def beyond(self) -> dict[str, int]:
+        """Name -> patients with a number beyond the range of training."""
+        return {item.name: item.num_patients for item in self.found if item.is_number}
 
 
 def outside(encoding: Encoding, cohort: Cohort) -> Outside:
     """Count the observed values of a cohort that are outside of an encoding's training rows."""
-    found = [
-        item
-        for kind, raws in raws_by_kind(cohort).items()
-        if kind in LOOKS
-        for item in LOOKS[kind](encoding.schemas[kind], raws)
-        if len(item.row_V)
-    ]
-    rows = np.concatenate([np.empty(0, np.int64), *(item.row_V for item in found)])
     return Outside(
-        num_N=np.bincount(rows, minlength=len(cohort)),
-        unknown={item.name: item.num_patients for item in found if not item.is_number},
-        beyond={item.name: item.num_patients for item in found if item.is_number},
+        num_patients=len(cohort),
+        found=tuple(
+            item
+            for kind, raws in raws_by_kind(cohort).items()
+            if kind in LOOKS
+            for item in LOOKS[kind](encoding.schemas[kind], raws)
+            if len(item.row_V)
+        ),
     )
 
 
@@ -91,7 +108,7 @@ def empty_columns(encoding: Encoding, cohort: Cohort) -> tuple[str, ...]:
     )
 
 
-def _tabular(schema: TabularSchema, raws: Mapping[str, pd.DataFrame]) -> Iterator[_Found]:
+def _tabular(schema: TabularSchema, raws: Mapping[str, pd.DataFrame]) -> Iterator[Found]:
     series = {name: values for raw in raws.values() for name, values in raw.items()}
     for column in schema.columns:
         values = series[column.name]
@@ -101,10 +118,10 @@ def _tabular(schema: TabularSchema, raws: Mapping[str, pd.DataFrame]) -> Iterato
             if is_number
             else _unknown(column, values)
         )
-        yield _Found(name=column.name, is_number=is_number, row_V=np.flatnonzero(is_outside_N))
+        yield Found(name=column.name, is_number=is_number, row_V=np.flatnonzero(is_outside_N))
 
 
-def _series(schema: SeriesSchema, raws: Mapping[str, SeriesEvents]) -> Iterator[_Found]:
+def _series(schema: SeriesSchema, raws: Mapping[str, SeriesEvents]) -> Iterator[Found]:
     for item in schema.modalities:
         raw = raws[item.name]
         owner_V = owners(raw.events)
@@ -119,23 +136,23 @@ def _series(schema: SeriesSchema, raws: Mapping[str, SeriesEvents]) -> Iterator[
                 is_outside = _beyond(value_V[places], variable.knots)
             else:
                 is_outside = value_V[places] == len(variable.categories)
-            yield _Found(
+            yield Found(
                 name=f"{item.name}.{raw.variables[u]}",
                 is_number=is_number,
                 row_V=owner_V[places[is_outside]],
             )
 
 
-def _codes(schema: CodesSchema, raws: Mapping[str, CodeEvents]) -> Iterator[_Found]:
+def _codes(schema: CodesSchema, raws: Mapping[str, CodeEvents]) -> Iterator[Found]:
     for item in schema.modalities:
         raw = raws[item.name]
         parts = item.parts(raw)
         is_unknown_C = parts.columns["row"][parts.start_N1[:-1]] == len(item.vocabulary)
         is_unknown_V = is_unknown_C[raw.events.columns["code"]]
-        yield _Found(name=item.name, is_number=False, row_V=owners(raw.events)[is_unknown_V])
+        yield Found(name=item.name, is_number=False, row_V=owners(raw.events)[is_unknown_V])
 
 
-LOOKS: dict[str, Callable[[Any, Any], Iterator[_Found]]] = {
+LOOKS: dict[str, Callable[[Any, Any], Iterator[Found]]] = {
     "tabular": _tabular,
     "series": _series,
     "codes": _codes,

@@ -206,30 +206,35 @@ def _joined(parts: Sequence[tuple[str, pa.Table]]) -> pa.Table:
         ) from error
 
 
-def table_from_frame(frame: Any, columns: Sequence[str], folder: Path) -> Table:
-    """Take columns of a pandas or polars frame; their types are the frame's."""
-    shards = (("the frame", len(frame)),)
+def table_from_frame(
+    frame: Any, columns: Sequence[str], folder: Path, source: str = "the frame"
+) -> Table:
+    """Take columns of a pandas or polars frame; their types are the frame's.
+
+    `source` is what it is called in errors, `folder` where relative paths in its cells start.
+    """
+    shards = ((source, len(frame)),)
     if hasattr(frame, "to_arrow"):  # polars
         data = frame.select(list(columns)).to_arrow()
         return _not_empty(Table(data=data, shards=shards, untyped=frozenset(), folder=folder))
     positions = {str(name): position for position, name in enumerate(frame.columns)}
-    arrays = {name: _array(frame.iloc[:, positions[name]]) for name in columns}
+    arrays = {name: _array(frame.iloc[:, positions[name]], source) for name in columns}
     untyped = frozenset(name for name, (_, is_mixed) in arrays.items() if is_mixed)
     data = _wide(pa.table({name: array for name, (array, _) in arrays.items()}))
     return _not_empty(Table(data=data, shards=shards, untyped=untyped, folder=folder))
 
 
-def frame_columns(frame: Any) -> list[str]:
-    """The column names of a pandas or polars frame."""
+def frame_columns(frame: Any, source: str = "the frame") -> list[str]:
+    """The column names of a pandas or polars frame, which errors call by its source."""
     names = [str(name) for name in frame.columns]
-    _no_duplicate(names, "the frame")
+    _no_duplicate(names, source)
     return names
 
 
-def _array(series: Any) -> tuple[pa.Array, bool]:
+def _array(series: Any, source: str) -> tuple[pa.Array, bool]:
     """The Arrow array of a pandas column, and whether it is the text of mixed objects."""
     if isinstance(series.dtype, pd.CategoricalDtype):
-        values, _ = _array(pd.Series(series.cat.categories, name=series.name))
+        values, _ = _array(pd.Series(series.cat.categories, name=series.name), source)
         codes = series.cat.codes.to_numpy()
         return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values), False
     if isinstance(series.dtype, pd.IntervalDtype):
@@ -240,7 +245,7 @@ def _array(series: Any) -> tuple[pa.Array, bool]:
         return pa.array(series, from_pandas=True), False
     except pa.ArrowNotImplementedError as error:
         raise InputError(
-            f'the frame: column "{series.name}" holds values of type {series.dtype}, '
+            f'{source}: column "{series.name}" holds values of type {series.dtype}, '
             "expected numbers or text"
         ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError):

@@ -25,6 +25,7 @@ from remind.run_files import (
     MODEL,
     OF_A_RUN,
     PREDICTIONS,
+    VALIDATION,
     read_config,
 )
 from remind.training.files import TEMPORARY, move, read_json, write_json, write_text
@@ -239,6 +240,11 @@ class RunFolder:
     def predictions(self) -> Path:
         """Where the predictions that were evaluated are kept."""
         return self.path / PREDICTIONS
+
+    @property
+    def validation(self) -> Path:
+        """Where the predictions of validation patients are kept."""
+        return self.path / VALIDATION
 
     def clear(self) -> None:
         """Remove the run, so that another one can begin here; nothing but its own files.

@@ -138,7 +138,7 @@ def test_a_long_table_holds_notes_in_any_order_and_nothing_after_the_cut_is_read
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ("noon", 'notes.csv, row 4: the time "hours" is "noon", which is not a number: give hours'),
+        ("noon", 'notes.csv, row 4: the time "hours" is "noon", which is not a number of hours: '),
         ("inf", 'notes.csv, row 4: the time "hours" is "inf", which is not a number'),
         (None, 'notes.csv, row 4: the time "hours" is missing: fill it in or leave the row out'),
     ],

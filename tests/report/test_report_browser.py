@@ -1,6 +1,5 @@
 """The report in Chromium: by mouse and keyboard, wide and narrow, light and dark, on paper."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,13 @@ from typing import Any
 import pytest
 
 from remind.report import write_report
+from tests.browser import NARROW, WIDE, Looked, chromium, needs_chromium
 from tests.report.make import make_diagnosis, make_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What is inside a picture is one image to those who do not see it; its contrast is tested below.
 PARTS = {"exclude": [["svg > *"]]}
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine to look at the report with"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +26,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
-class Looked:
-    """A page, with everything that it complained of or asked the network for."""
-
-    def __init__(self, browser: Any, address: str, size: Any, scheme: str, **options: Any) -> None:
-        self.context = browser.new_context(viewport=size, color_scheme=scheme, **options)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
+class Report(Looked):
+    """A page of tables."""
 
     def column(self, caption: str, at: int) -> list[str]:
         """Texts of a column of a table, from top to bottom, without small print."""
@@ -69,8 +43,8 @@ class Looked:
 def look(browser: Any, address: str) -> Iterator[Any]:
     looked = []
 
-    def open_page(size: Any = WIDE, scheme: str = "light", **options: Any) -> Looked:
-        looked.append(Looked(browser, address, size, scheme, **options))
+    def open_page(size: Any = WIDE, scheme: str = "light", **options: Any) -> Report:
+        looked.append(Report(browser, address, size, scheme, **options))
         return looked[-1]
 
     yield open_page
@@ -84,11 +58,8 @@ def look(browser: Any, address: str) -> Iterator[Any]:
 def test_it_is_quiet_and_breaks_no_rule_of_accessibility(
     look: Any, size: Any, scheme: str, tmp_path: Path
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
     looked = look(size, scheme)
-    looked.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    found = axe.Axe().run(looked.page, PARTS).response["violations"]
-    assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == []
+    assert looked.broken_rules(PARTS) == []
     picture = tmp_path / "report.png"
     looked.page.screenshot(path=picture)
     assert picture.stat().st_size > 10_000

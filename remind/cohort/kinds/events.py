@@ -26,6 +26,9 @@ from remind.cohort.tables import Table
 
 pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
 
+MOST_HOURS = 1e19
+"""More hours than that, before or after, are a slip; their squares are still float32."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EventRows:
@@ -130,14 +133,14 @@ def _times(rows: EventRows, name: str) -> np.ndarray:
         text = column
         time_V = np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(), np.float64)
         is_bad_V = np.zeros(len(time_V), bool)
-    is_bad_V = is_bad_V | ~np.isfinite(time_V)
+    is_bad_V = is_bad_V | ~(np.abs(time_V) <= MOST_HOURS)
 
     def problem(v: int) -> str:
         value = text[v].as_py()
         if value is None or value != value:
             return f'the time "{name}" is missing: fill it in or leave the row out'
         return (
-            f'the time "{name}" is "{value}", which is not a number: '
+            f'the time "{name}" is "{value}", which is not a number of hours: '
             "give hours, such as hours since admission"
         )
 

@@ -82,7 +82,9 @@ def summarise(
         "mean": np.add.reduceat(value_V, starts) / num_P,
         "slope": _slopes(time_V, value_V, starts, num_P),
     }
-    value_PS = np.stack([columns[name] for name in STATISTICS], axis=1).astype(np.float32)
+    most = np.finfo(np.float32).max
+    value_PS = np.stack([columns[name] for name in STATISTICS], axis=1)
+    value_PS = value_PS.clip(-most, most).astype(np.float32)
     is_category_U = np.array([item.kind == "categorical" for item in variables] + [False])
     value_PS[is_category_U[variable_P], NUM_OF_CATEGORIES:] = np.nan
     return Summary(patient_P=patient_P, variable_P=variable_P, value_PS=value_PS)

@@ -23,6 +23,9 @@ from remind.errors import InputError
 
 pc: Any = pyarrow.compute  # its functions are made at import time, unknown to type checkers
 
+MOST_Z = 1e6
+"""Standard deviations beyond which a number says no more; products with it are still float32."""
+
 
 class VectorSpec(ModalitySpec):
     """`column`: a list column, or paths of NPY files relative to the table's cohort.toml."""
@@ -266,4 +269,4 @@ def _fit(name: str, index: int, raw_ND: np.ndarray) -> VectorModality:
 
 def _standardise(item: VectorModality, raw_ND: np.ndarray, present_N: np.ndarray) -> np.ndarray:
     z_ND = (raw_ND - np.array(item.mean)) / np.array(item.std)
-    return np.where(present_N[:, None], z_ND, 0.0).astype(np.float32)
+    return np.where(present_N[:, None], z_ND.clip(-MOST_Z, MOST_Z), 0.0).astype(np.float32)
