@@ -1,21 +1,18 @@
 """Sections to one HTML page that needs nothing else."""
 
-import base64
-import hashlib
 import importlib.metadata
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from remind.cohort.extras import require
+from remind.pages import environment, packaged, script_source
 from remind.report.blocks import Section, Tile
 from remind.report.runs import ReportedRun
 from remind.report.words import joined, patients
 
-TEMPLATES = "templates"
+PACKAGE = "remind.report"
 
 
 def page(runs: Sequence[ReportedRun], sections: Sequence[Section], tiles: Sequence[Tile]) -> str:
@@ -24,8 +21,7 @@ def page(runs: Sequence[ReportedRun], sections: Sequence[Section], tiles: Sequen
     Raises:
         InputError: Jinja2 is not installed.
     """
-    script = _packaged("tables.js")
-    digest = hashlib.sha256(script.encode()).digest()
+    script = packaged(PACKAGE, "tables.js")
     return (
         _environment()
         .get_template("page.html.j2")
@@ -36,25 +32,18 @@ def page(runs: Sequence[ReportedRun], sections: Sequence[Section], tiles: Sequen
             tiles=tiles,
             sections=sections,
             footer=_footer(runs),
-            style=Markup(_packaged("style.css")),
+            style=Markup(packaged(PACKAGE, "style.css")),
             script=Markup(script),
-            script_hash=base64.b64encode(digest).decode(),
+            script_source=Markup(script_source(script)),
         )
     )
 
 
 def _environment() -> Any:
-    """Names come from users, so everything is escaped but this package's own files and SVG."""
-    jinja2 = require("jinja2", "report", "a report")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_packaged),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["whole"] = _whole
-    return environment
+    """The templates, and a filter that keeps intervals whole; SVG and own files are not escaped."""
+    made = environment(PACKAGE, "report", "a report")
+    made.filters["whole"] = _whole
+    return made
 
 
 def _whole(text: str) -> Markup:
@@ -63,10 +52,6 @@ def _whole(text: str) -> Markup:
     return Markup(
         re.sub(f"\\(?{interval}\\)?", r'<span class="whole">\g<0></span>', str(escape(text)))
     )
-
-
-def _packaged(name: str) -> str:
-    return (files("remind.report") / TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _title(runs: Sequence[ReportedRun]) -> str:

@@ -1,14 +1,13 @@
 """The page of a service: what its model reads, and a form that predicts one patient."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 
-from remind.cohort.extras import require
+from remind.pages import environment, packaged, script_source
+
+PACKAGE = "remind.serve"
 
 
 def page(card: Mapping[str, Any]) -> tuple[str, str]:
@@ -20,29 +19,15 @@ def page(card: Mapping[str, Any]) -> tuple[str, str]:
     Raises:
         InputError: Jinja2 is not installed.
     """
-    jinja2 = require("jinja2", "serve", "remind serve")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_packaged),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    templates = environment(PACKAGE, "serve", "remind serve")
+    script = packaged(PACKAGE, "page.js")
+    style = packaged("remind.report", "style.css") + packaged(PACKAGE, "style.css")
+    html = templates.get_template("page.html.j2").render(
+        card=card, style=Markup(style), script=Markup(script)
     )
-    script = _packaged("page.js")
-    shared = (files("remind.report") / "templates" / "style.css").read_text(encoding="utf-8")
-    html = environment.get_template("page.html.j2").render(
-        card=card,
-        style=Markup(shared + _packaged("style.css")),
-        script=Markup(script),
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {script_source(script)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
     return html, policy
-
-
-def _packaged(name: str) -> str:
-    return (files("remind.serve") / "templates" / name).read_text(encoding="utf-8")

@@ -97,3 +97,15 @@ def test_what_is_no_run_is_refused(
 ) -> None:
     assert remind(monkeypatch, "serve", tmp_path / "none") == 2
     assert "none is no run folder: it does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "fastapi"])
+def test_without_its_packages_it_names_the_extra(
+    run: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert remind(monkeypatch, "serve", run, "--port", 0) == 2
+    assert (
+        f"remind serve needs {package}, which is not installed: pip install 'remind-med[serve]'"
+        in capsys.readouterr().err
+    )
