@@ -155,6 +155,17 @@ def test_categories_that_are_no_text() -> None:
     np.testing.assert_array_equal(as_text, classifier.predict_proba(X))
 
 
+def test_sparse_columns_are_read_as_dense_ones() -> None:
+    X, y = patients()
+    X = X[["hr", "lactate"]].assign(on=(X.index % 4 == 0).astype(float))
+    sparse = X.assign(
+        on=X["on"].astype(pd.SparseDtype(float, 0.0)),
+        lactate=X["lactate"].astype(pd.SparseDtype(float, np.nan)),
+    )
+    expected = small().fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(small().fit(sparse, y).predict_proba(sparse), expected)
+
+
 def test_unseen_combination() -> None:
     """A combination that training never saw is predicted, and the rest does not notice."""
     X, y = patients()

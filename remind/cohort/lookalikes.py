@@ -43,6 +43,8 @@ DATE = rf"^({'|'.join(DATES)})([ T,:].*)?$"
 LIMIT = r"([<>]=?|[≤≥])\s*"
 NUMBER = rf"({LIMIT})?[+-]?\d[\d.,]*([eE][+-]?\d+)?"
 BETWEEN = r"[., '’\x{a0}\x{202f}]"  # thousands
+CLOCK = r"^([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d([.,]\d+)?)?( ?(?i:[ap]\.?m\.?))?$"
+YEAR_AND_MONTH = rf"^(\d{{4}}[/.-]{MONTH_2}|{MONTH_2}[/.-]\d{{4}}|{NAME}[ ./-]?(\d{{2}}|\d{{4}}))$"
 NOT_CATEGORIES = (  # what all values look like, what one does at least, and what they are
     (DATE, DATE, "dates; give a number instead, such as hours since admission"),
     (
@@ -55,6 +57,10 @@ NOT_CATEGORIES = (  # what all values look like, what one does at least, and wha
         rf"\d{BETWEEN}\d{{3}}(\D|$)",
         "numbers with signs between thousands; write them without, and decimals with a point",
     ),
+)
+MANY_NOT_CATEGORIES = (  # the same where there are more than FEW_LEVELS: a few may name shifts
+    (CLOCK, "times of day; give a number instead, such as hours since midnight or admission"),
+    (YEAR_AND_MONTH, "months; give a number instead, such as months since a fixed date"),
 )
 
 
@@ -72,6 +78,10 @@ def lookalike(text: Any) -> str | None:
     for every, some, reason in NOT_CATEGORIES:
         if _all(levels, every) and _any(levels, some):
             return reason
+    if len(levels) > FEW_LEVELS:
+        for every, reason in MANY_NOT_CATEGORIES:
+            if _all(levels, every):
+                return reason
     return _measured(levels) if is_measured(levels) else None
 
 

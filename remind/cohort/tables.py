@@ -237,6 +237,8 @@ def _array(series: Any, source: str) -> tuple[pa.Array, bool]:
         values, _ = _array(pd.Series(series.cat.categories, name=series.name), source)
         codes = series.cat.codes.to_numpy()
         return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values), False
+    if isinstance(series.dtype, pd.SparseDtype):
+        series = series.sparse.to_dense()
     if isinstance(series.dtype, pd.IntervalDtype):
         series = series.astype(object)
     elif isinstance(series.dtype, pd.PeriodDtype):

@@ -113,6 +113,10 @@ def test_numbers_in_disguise_are_no_categories(
             'numbers with a unit, such as "0.1 bpm"; write the numbers alone',
         ),
         ([f"{n} %" for n in range(31)] + ["?", "12"], 'numbers with a unit, such as "0 %"'),
+        ([f"{n % 24}:{n + 10}" for n in range(31)] + ["?"], "times of day; give a number instead"),
+        ([f"0{n % 9 + 1}:00:{n + 10} pm" for n in range(31)], "times of day; give a number"),
+        ([f"{1990 + n}-0{n % 9 + 1}" for n in range(31)], "months; give a number instead"),
+        ([f"Sep {1990 + n}" for n in range(31)], "months; give a number instead"),
     ],
 )
 def test_many_numbers_with_limits_or_a_unit_are_no_categories(
@@ -160,6 +164,8 @@ def test_text_of_a_typed_table_is_looked_at_too(cells: Any, reason: str, tmp_pat
         [f"{n}{'AB'[n % 2]}" for n in range(40)],
         ["1.1.10", "2.1.13"],
         ["120/80", "1:40"],
+        [f"{n}:00" for n in range(24)],  # shifts
+        [f"{n}:{n % 6}" for n in range(1, 40)],  # ratios
         pd.Categorical(["0.5", "2.5"]),
     ],
 )
