@@ -3,16 +3,19 @@
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BaseModel, Strict, create_model
+from pydantic import Field as About
 
 from remind.cohort import Cohort, CohortSpec, Encoding, cohort_from_frame, invalid_lines
 from remind.errors import InputError, InputWarning
-from remind.serve.fields import FILES, Field, fields_of, request_model
+from remind.serve.fields import CLOSED, Field
+from remind.serve.kinds import FILES, fields_of
 
 SOURCE = "the request"
 
@@ -105,3 +108,24 @@ class RequestReader:
 def request_folder() -> "tempfile.TemporaryDirectory[str]":
     """A folder for one request, gone with it."""
     return tempfile.TemporaryDirectory(prefix="remind-request-")
+
+
+def request_model(fields: Mapping[str, Field]) -> type[BaseModel]:
+    """The body of a request: patients with whatever is observed in them."""
+    modalities: dict[str, Any] = {
+        f"modality_{m}": (field.annotation | None, About(default=None, alias=name))
+        for m, (name, field) in enumerate(fields.items())
+    }
+    observed = create_model("Modalities", __config__=CLOSED, **modalities)
+    patients = (list[_patient(observed)], About(min_length=1))
+    return create_model("Request", __config__=CLOSED, patients=patients)
+
+
+def _patient(observed: type[BaseModel]) -> Any:
+    identity = Annotated[str, About(min_length=1, max_length=200)] | Annotated[int, Strict()]
+    return create_model(
+        "Patient",
+        __config__=CLOSED,
+        id=(identity, About(description="comes back with the prediction")),
+        modalities=(observed, About(description="whatever is observed; the rest may be left out")),
+    )
