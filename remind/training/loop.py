@@ -106,10 +106,8 @@ def train(
         )
     is_begun = resume and folder is not None and has_checkpoint(folder / CHECKPOINTS)
     if config.pretrain and not anywhere(is_begun):
-        on_first(
-            lambda: pretrain(
-                model, encoded, train_rows, config, seed=seed, tokens_M=tokens_M, progress=progress
-            )
+        pretrain(
+            model, encoded, train_rows, config, seed=seed, tokens_M=tokens_M, progress=progress
         )
     with seeded(seed, rank()):
         trainer = _Trainer(

@@ -12,7 +12,8 @@ P pairs of a patient and one of its hidden modalities.
 """
 
 import copy
-from collections.abc import Iterator
+import gc
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,15 +24,19 @@ from remind.cohort import Batch, Encoded
 from remind.encoders import TokenEncoder
 from remind.errors import InputError
 from remind.fusion import FusionModel
-from remind.training.batches import cut, tokens_of_patients
+from remind.training.batches import Part, cut, deal, tokens_of_patients
 from remind.training.config import TrainConfig
 from remind.training.dropout import draw, drop_modalities
+from remind.training.engine import Engine, share_buffers
 from remind.training.loading import Loader
-from remind.training.optimizer import make_optimizer
-from remind.training.predict import pick_device
+from remind.training.mean import MeanLoss
+from remind.training.predict import device_of
 from remind.training.progress import Progress
+from remind.training.ranks import is_first, rank
 from remind.training.seeds import seeded, shuffled
-from remind.world import alone
+from remind.world import num_ranks
+
+T = TypeVar("T", bound=nn.Module)
 
 HIDDEN = 0.25
 """Mean share of a patient's modalities that are hidden."""
@@ -78,7 +83,7 @@ def pretrain(
 ) -> None:
     """Change a model in place, on the device that it is to be trained on, and bring it back.
 
-    One of several ranks does it for all, alone; they start with its weights.
+    All ranks call it alike; the steps are those of one process.
 
     Args:
         model: a `FusionModel` with an `encoder`.
@@ -95,12 +100,14 @@ def pretrain(
     encoder = getattr(model, "encoder", None)
     if not isinstance(model, FusionModel) or not isinstance(encoder, TokenEncoder):
         raise InputError("this method has no tokens to pretrain: set pretrain=0")
-    with seeded(seed + STREAM), alone():
-        _Stage(model, encoder, encoded, rows, config, seed + STREAM, tokens_M).run(progress)
+    seed += STREAM
+    with seeded(seed, rank()):
+        _Stage(model, encoder, encoded, rows, config, seed, tokens_M).run(progress)
+    gc.collect()  # the engine refers to itself, and holds a model with its gradients
 
 
 class _Stage:
-    """One run of the stage."""
+    """One run of the stage: a copy of the model learns, the model itself gives the targets."""
 
     def __init__(
         self,
@@ -112,78 +119,100 @@ class _Stage:
         seed: int,
         tokens_M: np.ndarray | None,
     ) -> None:
-        self.model, self.encoder, self.encoded, self.config = model, encoder, encoded, config
-        self.seed = seed
+        self.model, self.encoded, self.config, self.seed = model, encoded, config, seed
         self.rows = shuffled(rows, seed, 0)[:MOST]
         self.tokens_N = tokens_of_patients(encoded.present_NM, tokens_M, config.batch_tokens)
         self.loader = Loader(encoded, config.workers)
+        self.learned = _copy(model)
+        pair = nn.ModuleList([self.learned, self._guess(encoder)])
+        self.engine = Engine(pair, config)  # which gives all ranks the weights of the first
+        start: Any = copy.deepcopy(self.learned.get_submodule("encoder"))
+        self.target = start.to(self.engine.device).eval().requires_grad_(False)
 
     def run(self, progress: Progress | None) -> None:
-        """All epochs."""
-        device, before = pick_device(self.config.device), next(self.model.parameters()).device
-        self.model.to(device).train()
-        target = copy.deepcopy(self.encoder).eval().requires_grad_(False)
-        guess = self._guess(device)
-        optimizer = make_optimizer(nn.ModuleList([self.model, guess]), self.config)
-        for group in optimizer.param_groups:
+        """All epochs; then the model has the weights of its copy."""
+        engine, num_epochs = self.engine, self.config.pretrain
+        for group in engine.optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
-        for epoch in range(self.config.pretrain):
-            losses = []
-            for batch, shown in self._batches(epoch):
-                optimizer.zero_grad()
-                loss, penalty = self._loss(batch.to(device), shown.to(device), target, guess)
-                (loss + penalty).backward()
-                if self.config.clip:
-                    parameters = [*self.model.parameters(), *guess.parameters()]
-                    nn.utils.clip_grad_norm_(parameters, self.config.clip)
-                optimizer.step()
-                losses.append(loss.detach())
-            mean = float(torch.stack(losses).mean())
-            self._check_finite(mean)
-            if progress is not None:
-                progress.on_pretrain(epoch + 1, self.config.pretrain, mean)
-        optimizer.zero_grad()
-        self.model.to(before)
+        for epoch in range(num_epochs):
+            mean = self._epoch(epoch)
+            share_buffers(engine.model)
+            if progress is not None and is_first():
+                progress.on_pretrain(epoch + 1, num_epochs, mean)
+        engine.finish(engine.model.state_dict())
+        self.model.load_state_dict(self.learned.state_dict())
 
-    def _guess(self, device: torch.device) -> Guess:
+    def _guess(self, encoder: TokenEncoder) -> Guess:
         """One that fits the representation, which a patient is asked for."""
+        device, was_training = device_of(self.model), self.model.training
         with torch.no_grad():
             x_BKR = self.model.eval().represent(self.encoded.batch(self.rows[:1]).to(device))[0]
-        self.model.train()
-        num_modalities, width = self.encoder.modality_MD.shape
-        return Guess(x_BKR.shape[-1], width, num_modalities).to(device)
+        self.model.train(was_training)
+        num_modalities, width = encoder.modality_MD.shape
+        return Guess(x_BKR.shape[-1], width, num_modalities)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Batch, Batch]]:
-        """Batches as they are, and with modalities hidden."""
+    def _epoch(self, epoch: int) -> float:
+        """The mean loss.
+
+        Raises:
+            InputError: one is not finite.
+        """
+        self.engine.model.train()
         rows = shuffled(self.rows, self.seed, epoch + 1)
-        config = self.config
         tokens_N = None if self.tokens_N is None else self.tokens_N[rows]
-        parts = cut(rows, config.batch_size, tokens_N, config.batch_tokens)
-        for index, batch in enumerate(self.loader(parts)):
-            uniform_BX = draw(self.seed, epoch, index, *batch.present_BM.shape)
-            yield batch, batch.with_present(drop_modalities(batch.present_BM, HIDDEN, uniform_BX))
-
-    def _loss(
-        self, batch: Batch, shown: Batch, target: TokenEncoder, guess: Guess
-    ) -> tuple[Tensor, Tensor]:
-        """The mean squared error of the guesses, and what the model adds to every loss."""
-        hidden = batch.with_present(batch.present_BM & ~shown.present_BM)
-        is_16 = self.config.precision == "bf16-mixed"
-        with torch.autocast(batch.present_BM.device.type, torch.bfloat16, enabled=is_16):
-            x_BKR, penalty = self.model.represent(shown)
-            with torch.no_grad():
-                owner_P, modality_P, target_PD = _means(target, hidden)
-            guess_PD = guess(x_BKR.mean(dim=1), owner_P, modality_P)
-        if not len(owner_P):  # nobody of the batch has two modalities
-            return 0 * guess_PD.sum() + 0 * x_BKR.sum(), penalty
-        return F.mse_loss(guess_PD.float(), target_PD), penalty
-
-    def _check_finite(self, loss: float) -> None:
-        if not np.isfinite(loss):
+        batches = cut(rows, self.config.batch_size, tokens_N, self.config.batch_tokens)
+        parts = [deal(batch, rank(), num_ranks()) for batch in batches]
+        mean = MeanLoss()
+        for index, batch in enumerate(self.loader([part.rows for part in parts])):
+            present_BM = torch.from_numpy(self.encoded.present_NM[batches[index]])
+            uniform_BX = draw(self.seed, epoch, index, *present_BM.shape)
+            shown_BM = drop_modalities(present_BM, HIDDEN, uniform_BX)
+            loss, penalty = self._loss(batch, parts[index], present_BM, shown_BM)
+            self.engine.step(loss + penalty, self.config.clip)
+            mean.add(loss.detach(), parts[index].num_all)
+            if mean.strange:
+                break
+        mean.look()
+        if mean.strange:
             raise InputError(
-                f"the loss of pretraining became {loss}: lower the learning rate "
+                f"the loss of pretraining became {mean.strange}: lower the learning rate "
                 f"(lr={self.config.lr / 10:g}) or set pretrain=0"
             )
+        return mean.value
+
+    def _loss(
+        self, batch: Batch, part: Part, present_BM: Tensor, shown_BM: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The squared error of the guesses, and what the model adds to every loss.
+
+        Of this rank; the means over ranks are those of the global batch, whose presence is given.
+        """
+        device = self.engine.device
+        hidden_BM = present_BM & ~shown_BM
+        num_pairs, num_own = int(hidden_BM.sum()), int(part.of(hidden_BM).sum())
+        share = num_own * part.num_ranks / num_pairs if num_pairs and part.num_own else 0.0
+        shown = batch.with_present(part.of(shown_BM)).to(device)
+        hidden = batch.with_present(part.of(hidden_BM)).to(device)
+
+        def work(pair: Any) -> tuple[Tensor, Tensor]:
+            model, guess = pair
+            x_BKR, penalty = model.represent(shown)
+            with torch.no_grad():
+                owner_P, modality_P, target_PD = _means(self.target, hidden)
+            guess_PD = guess(x_BKR.mean(dim=1), owner_P, modality_P)
+            if not num_own:
+                return 0 * guess_PD.sum() + 0 * x_BKR.sum(), part.weight * penalty
+            return share * F.mse_loss(guess_PD.float(), target_PD), part.weight * penalty
+
+        return self.engine.train(work)
+
+
+def _copy(module: T) -> T:
+    """A copy whose parameters learn at the same rates."""
+    copied = copy.deepcopy(module)
+    for ours, theirs in zip(module.parameters(), copied.parameters(), strict=True):
+        theirs.lr_scale = getattr(ours, "lr_scale", 1.0)  # pyright: ignore
+    return copied
 
 
 def _means(target: TokenEncoder, hidden: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,8 +12,8 @@ from tests.distributed.cases import CASES, fit
 from tests.distributed.start import start_ranks
 from tests.training.toy import toy_cohort
 
-BY_TWO = [*CASES, "fsdp mixup", "fsdp held_out", "fsdp rare"]
-BY_FOUR = ["ensemble", "mixup", "fsdp tokens", "fsdp held_out"]
+BY_TWO = [*CASES, "fsdp mixup", "fsdp held_out", "fsdp rare", "fsdp pretrained"]
+BY_FOUR = ["ensemble", "mixup", "pretrained", "fsdp tokens", "fsdp held_out"]
 """Cases; the last is begun by two ranks and finished by four."""
 
 
