@@ -52,6 +52,8 @@ class TrainState:
         best_value: its criterion; None without validation patients.
         best_weights: its parameters (or their averages) and buffers.
         metrics: a dict per epoch.
+        restart_after: epochs after which training starts afresh, from the checkpoint of epoch 0 if
+            there is one, which is kept until then; 0 never.
     """
 
     model: nn.Module
@@ -65,6 +67,7 @@ class TrainState:
     best_value: float | None = None
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    restart_after: int = 0
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's state with the averages, if any, for its parameters."""
@@ -92,7 +95,8 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
         write_json(unfinished(target) / STATE, counts)
         end_folder(target)
         for epoch in _epochs(folder):
-            if epoch <= state.epoch - KEPT and epoch != state.best_epoch:
+            is_start = epoch == 0 and state.epoch < state.restart_after
+            if epoch <= state.epoch - KEPT and epoch != state.best_epoch and not is_start:
                 shutil.rmtree(_name(folder, epoch))
 
     or_told = written(f"the checkpoint of epoch {state.epoch}")
@@ -127,8 +131,15 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
         state.average.load_state_dict(saved.part("average", weights))
     _load_optimizer(state, saved)
     _load_random(saved, state.epoch)
-    best = Saved(_name(folder, state.best_epoch))
-    state.best_weights = best.part("model", weights) | best.part("average", weights)
+    state.best_weights = _weights(folder, state.best_epoch, state)
+
+
+def first_weights(folder: Path, state: TrainState) -> dict[str, Tensor]:
+    """Those of the checkpoint of epoch 0; those that the model has now if there is none.
+
+    All ranks call it.
+    """
+    return _weights(folder, 0, state) if 0 in _epochs(folder) else state.weights()
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -139,6 +150,12 @@ def has_checkpoint(folder: Path) -> bool:
 def clear_checkpoints(folder: Path) -> None:
     """Remove all checkpoints, finished or not."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _weights(folder: Path, epoch: int, state: TrainState) -> dict[str, Tensor]:
+    """The parameters (or their averages) and buffers that a checkpoint holds."""
+    saved, weights = Saved(_name(folder, epoch)), state.model.state_dict()
+    return saved.part("model", weights) | saved.part("average", weights)
 
 
 def _name(folder: Path, epoch: int) -> Path:

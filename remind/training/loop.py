@@ -21,6 +21,7 @@ from remind.training.batches import own_slice
 from remind.training.checkpoint import (
     TrainState,
     clear_checkpoints,
+    first_weights,
     has_checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -105,7 +106,8 @@ def train(
             "give the cohort a validation split, or set held_out=false"
         )
     is_begun = resume and folder is not None and has_checkpoint(folder / CHECKPOINTS)
-    if config.pretrain and not anywhere(is_begun):
+    is_pretrained = bool(config.pretrain) and not anywhere(is_begun)
+    if is_pretrained:
         pretrain(
             model, encoded, train_rows, config, seed=seed, tokens_M=tokens_M, progress=progress
         )
@@ -122,7 +124,7 @@ def train(
             tokens_M=tokens_M,
             teacher=teacher,
         )
-        trainer.run(resume, progress)
+        trainer.run(resume, progress, is_pretrained=is_pretrained)
     return trainer.history()
 
 
@@ -170,13 +172,19 @@ class _Trainer:
             objective=objective,
             optimizer=self.engine.optimizer,
             average=average,
+            restart_after=objective.restart_after,
         )
         self.first_weights = self.state.weights() if objective.restart_after else {}
 
-    def run(self, resume: bool, progress: Progress | None) -> None:
-        """All epochs that are left; then the best weights."""
+    def run(self, resume: bool, progress: Progress | None, *, is_pretrained: bool) -> None:
+        """All epochs that are left; then the best weights.
+
+        What was pretrained just now is kept as the checkpoint of epoch 0.
+        """
         state, progress = self.state, progress if is_first() else None
         self._begin(resume)
+        if is_pretrained:
+            self._save()
         if progress:
             progress.start(self.num_epochs, state.epoch)
         try:
@@ -208,6 +216,8 @@ class _Trainer:
         if self.folder is None:
             return
         if resume:
+            if self.first_weights:
+                self.first_weights = first_weights(self.folder / CHECKPOINTS, self.state)
             load_checkpoint(self.folder / CHECKPOINTS, self.state)
             self._write_metrics()
         elif is_first():

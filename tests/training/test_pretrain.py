@@ -20,12 +20,20 @@ SMALL = ["width=16", "hidden=16", "experts=2", "members=2", "teacher=0", "epochs
 
 
 class Told(PlainProgress):
-    """Notes the losses, and interrupts after some epochs of the stage, or of training."""
+    """Notes the losses, and interrupts after some epochs of the stage, or of training.
 
-    def __init__(self, *, stop: int = 0, stop_training: int = 0) -> None:
+    Training of no epoch is over when it begins.
+    """
+
+    def __init__(self, *, stop: int = 0, stop_training: int | None = None) -> None:
         super().__init__()
         self.losses: list[float] = []
         self.stop, self.stop_training = stop, stop_training
+
+    def start(self, num_epochs: int, num_done: int) -> None:
+        super().start(num_epochs, num_done)
+        if self.stop_training == 0:
+            raise KeyboardInterrupt
 
     def on_pretrain(self, epoch: int, total: int, loss: float) -> None:
         super().on_pretrain(epoch, total, loss)
@@ -118,14 +126,22 @@ def test_what_depends_on_others_is_learned_and_noise_is_not() -> None:
     assert alike[-1] < 0.5 * apart[-1]
 
 
-@pytest.mark.parametrize("stop", [{"stop": 2}, {"stop_training": 1}])
-def test_a_resumed_run_is_the_uninterrupted_one(stop: dict[str, int], tmp_path: Path) -> None:
-    cohort = toy_cohort()
-    fitted(cohort, "pretrain=3", out=tmp_path / "whole")
+@pytest.mark.parametrize(
+    "sets", [[], ["objective=jtt", "first_epochs=4"]], ids=["once", "and started afresh"]
+)
+@pytest.mark.parametrize(
+    "stop", [{"stop": 2}, {"stop_training": 0}, {"stop_training": 1}, {"stop_training": 3}]
+)
+def test_a_resumed_run_is_the_uninterrupted_one(
+    stop: dict[str, int], sets: list[str], tmp_path: Path
+) -> None:
+    """What is done of the stage alone is lost; the whole of it is not."""
+    cohort, sets = toy_cohort(), [*sets, "pretrain=3", "epochs=4"]
+    fitted(cohort, *sets, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fitted(cohort, "pretrain=3", out=tmp_path / "resumed", progress=Told(**stop))
+        fitted(cohort, *sets, out=tmp_path / "resumed", progress=Told(**stop))
     again = Told()
-    fitted(cohort, "pretrain=3", out=tmp_path / "resumed", progress=again, resume=True)
+    fitted(cohort, *sets, out=tmp_path / "resumed", progress=again, resume=True)
     assert len(again.losses) == (3 if "stop" in stop else 0)
     for name in ("model.safetensors", "config.toml"):
         assert same_bytes(tmp_path / "whole" / name, tmp_path / "resumed" / name)
