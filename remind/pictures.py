@@ -17,6 +17,8 @@ from remind.evaluation.predictions import check_place, write_whole
 from remind.upset import Look, draw_counts, draw_dots, draw_shares
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
+TITLE = "Combinations of modalities, drawn by remind"
+"""In the metadata of every picture, by which it is known again."""
 NUM_SHOWN = 25
 LOOK = Look(
     bands=BY_BAND,
@@ -40,12 +42,18 @@ def upset_plot(cohort: Cohort, path: str | Path, bands: Bands | None = None) -> 
         bands: thresholds on training counts.
 
     Raises:
-        InputError: another suffix, no such folder, or matplotlib is absent.
+        InputError: another suffix, no such folder, a file that is there and is not such a picture,
+            or matplotlib is absent.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} must end in {', '.join(SUFFIXES)} to be a picture")
     check_place(path, "the picture")
+    if path.is_file() and TITLE.encode() not in path.read_bytes():
+        raise InputError(
+            f"{path} is there and is no picture of combinations, but maybe a patient's: "
+            "name another file, or remove it"
+        )
     present_NM = cohort.present_NM[cohort.rows("train")]
     groups = Groups.fit(present_NM, cohort.spec.modality_names, bands)
     content = _drawn(groups, present_NM, cohort.spec.cohort.name, path.suffix.lower())
@@ -57,7 +65,8 @@ def _drawn(groups: Groups, present_NM: np.ndarray, name: str, suffix: str) -> by
     matplotlib = require("matplotlib", "plot", "a picture")
     figure_module = require("matplotlib.figure", "plot", "a picture")
     form = "svg" if suffix == ".html" else suffix[1:]
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    metadata = {"Title": TITLE} | dates.get(form, {})
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "remind", "svg.fonttype": "none"}):
         figure = _figure(figure_module, groups, present_NM, name)

@@ -67,6 +67,19 @@ def test_the_picture_shows_the_most_frequent_combinations_and_all_modalities(
     assert f"{share:.0%} of {len(present_NM):,} training patients" in page
 
 
+@pytest.mark.parametrize("suffix", MAGIC)
+def test_only_a_picture_of_its_own_is_replaced(suffix: str, cohort: Cohort, tmp_path: Path) -> None:
+    own, other = tmp_path / f"u{suffix}", tmp_path / f"x{suffix}"
+    upset_plot(cohort, own)
+    first = own.read_bytes()
+    upset_plot(cohort, own)
+    assert own.read_bytes() == first
+    other.write_bytes(b"a patient's")
+    with pytest.raises(InputError, match="is no picture of combinations, but maybe a patient's"):
+        upset_plot(cohort, other)
+    assert other.read_bytes() == b"a patient's"
+
+
 def test_a_picture_that_cannot_be_is_one_sentence(
     cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
