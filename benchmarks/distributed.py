@@ -116,6 +116,7 @@ class Plan:
             "patience": 0,
             "dropout": 0,
             "modality_dropout": 0.1,
+            "pretrain": 2,  # rounding grows with the steps: what is compared are the steps
             "device": "cpu",
             "strategy": strategy if strategy in STRATEGIES else "ddp",
         }
