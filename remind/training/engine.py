@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 
 from remind.errors import InputError
 from remind.training.config import TrainConfig
-from remind.training.optimizer import make_optimizer
+from remind.training.optimizer import copy_marks, make_optimizer
 from remind.training.predict import pick_device
 from remind.training.ranks import environment, num_local_ranks
 from remind.world import num_ranks
@@ -77,13 +77,11 @@ class Engine:
             start_alike(model)
         self.model = copy.deepcopy(model).to(self.device) if self.is_sharded else model
         self.whole = [p for p in self.model.parameters() if p.dim() == 0 and self.is_sharded]
-        scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters()}
         self.within = Within(self.model)
         with warnings.catch_warnings():  # its new name is too new
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
             self.wrapped = self.fabric.setup_module(self.within)
-        for name, parameter in self.model.named_parameters():
-            parameter.lr_scale = scales[name]  # pyright: ignore[reportAttributeAccessIssue]
+        copy_marks(model, self.model)
         self.optimizer = make_optimizer(self.model, config)
         stepper = self.fabric.setup_optimizers(self.optimizer)
         assert isinstance(stepper, _FabricOptimizer)

@@ -7,6 +7,20 @@ from torch.distributed.tensor import DTensor
 from remind.training.config import TrainConfig
 from remind.training.rows import RowAdamW
 
+MARKS = ("lr_scale", "by_rows")
+"""Attributes of parameters by which the optimizer treats them: see below, and `rows`."""
+
+
+def copy_marks(source: nn.Module, target: nn.Module) -> None:
+    """Mark the parameters of a module as those of another of the same build: copies have no marks.
+
+    A module may be its own target.
+    """
+    for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
+        for name in MARKS:
+            if hasattr(ours, name):
+                setattr(theirs, name, getattr(ours, name))
+
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW with weight decay on parameters of two axes or more only.

@@ -13,7 +13,7 @@ P pairs of a patient and one of its hidden modalities.
 
 import copy
 import gc
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +30,12 @@ from remind.training.dropout import draw, drop_modalities
 from remind.training.engine import Engine, share_buffers
 from remind.training.loading import Loader
 from remind.training.mean import MeanLoss
+from remind.training.optimizer import copy_marks
 from remind.training.predict import device_of
 from remind.training.progress import Progress
 from remind.training.ranks import is_first, rank
 from remind.training.seeds import seeded, shuffled
 from remind.world import num_ranks
-
-T = TypeVar("T", bound=nn.Module)
 
 HIDDEN = 0.25
 """Mean share of a patient's modalities that are hidden."""
@@ -123,7 +122,8 @@ class _Stage:
         self.rows = shuffled(rows, seed, 0)[:MOST]
         self.tokens_N = tokens_of_patients(encoded.present_NM, tokens_M, config.batch_tokens)
         self.loader = Loader(encoded, config.workers)
-        self.learned = _copy(model)
+        self.learned = copy.deepcopy(model)
+        copy_marks(model, self.learned)
         pair = nn.ModuleList([self.learned, self._guess(encoder)])
         self.engine = Engine(pair, config)  # which gives all ranks the weights of the first
         start: Any = copy.deepcopy(self.learned.get_submodule("encoder"))
@@ -205,14 +205,6 @@ class _Stage:
             return share * F.mse_loss(guess_PD.float(), target_PD), part.weight * penalty
 
         return self.engine.train(work)
-
-
-def _copy(module: T) -> T:
-    """A copy whose parameters learn at the same rates."""
-    copied = copy.deepcopy(module)
-    for ours, theirs in zip(module.parameters(), copied.parameters(), strict=True):
-        theirs.lr_scale = getattr(ours, "lr_scale", 1.0)  # pyright: ignore
-    return copied
 
 
 def _means(target: TokenEncoder, hidden: Batch) -> tuple[Tensor, Tensor, Tensor]:

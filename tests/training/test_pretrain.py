@@ -188,3 +188,14 @@ def test_a_model_without_tokens_is_refused() -> None:
 def test_a_loss_that_is_not_finite_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"the loss of pretraining became nan: lower the learning"):
         fitted(views(0.5, n=200), "pretrain=3", "lr=1e30", "clip=0")
+
+
+def test_a_table_by_rows_is_pretrained_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradients are sparse, which the optimizer takes of what is marked alone."""
+    cohort = views(0.5, n=300)
+    cohort.present_NM[::3, 0] = False
+    dense, _ = pretrained(cohort, "pretrain=2", "batch_size=600")
+    monkeypatch.setattr("remind.fusion.moe.code.MANY", 1)
+    by_rows, _ = pretrained(cohort, "pretrain=2", "batch_size=600")
+    for name, x in dense.items():
+        torch.testing.assert_close(by_rows[name], x, rtol=1e-3, atol=1e-5, msg=name)
