@@ -95,8 +95,14 @@ def test_a_patient_is_predicted_alike_alone_and_beside_others(
 
 
 def test_nothing_of_a_patient_stays(
-    client: TestClient, patients: list[dict[str, Any]], folder: Path
+    client: TestClient,
+    patients: list[dict[str, Any]],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # of this test, not of others beside it
+
     def files() -> set[str]:
         cache = {str(path) for path in (folder / "cache").rglob("*")}
         return cache | {name for name in os.listdir(tempfile.gettempdir()) if "remind-" in name}
