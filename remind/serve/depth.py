@@ -22,7 +22,7 @@ import pandas as pd
 
 from remind.cohort import Groups
 from remind.cohort.outside import Found
-from remind.report.words import joined
+from remind.report.words import joined, patients
 
 VERDICTS = ("sure", "unsure", "out_of_depth")
 WORSE = {"auroc": -1, "log_loss": 1}
@@ -67,7 +67,7 @@ def unseen_reason(groups: Groups, present_M: np.ndarray) -> str:
     num = int(groups.counts_G[nearest])
     return (
         "no training patient was observed in exactly these modalities; the nearest combination "
-        f"({_patients(num)}) {' and '.join(differs)}"
+        f"({patients(num)}) {' and '.join(differs)}"
     )
 
 
@@ -109,10 +109,10 @@ def judge(
         unsure.append(f"the {level:.0%} prediction set {what}")
     if worse:
         assert figures is not None
-        unsure.append(f"{_served(figures, worse[0])}")
+        unsure.append(_served(figures, worse[0]))
     elif band == "tail" and figures is None:
         unsure.append(
-            f"{_patients(int(row['n_train']))} of training had this combination, and how such "
+            f"{patients(int(row['n_train']))} of training had this combination, and how such "
             "are served was not measured (remind evaluate)"
         )
     verdict = "out_of_depth" if out else "unsure" if unsure else "sure"
@@ -143,7 +143,3 @@ def _served(figures: Mapping[str, Any], metric: str) -> str:
         f"{figures['split']} patients of the band {figures['band']} were served worse: {name} "
         f"{some['value']:.3f} ({low:.3f} to {high:.3f}), over all {some['overall']:.3f}"
     )
-
-
-def _patients(num: int) -> str:
-    return "1 patient" if num == 1 else f"{num} patients"

@@ -75,13 +75,11 @@ class Service:
             )
         sets = self._sets(frame)
         predictions = [
-            self._prediction(row, one, outside_reasons(found[row]), present_M, sets)
-            for row, (one, present_M) in enumerate(
-                zip(frame.to_dict("records"), received.cohort.present_NM, strict=True)
+            {"id": sent, **self._prediction(row, one, outside_reasons(found[row]), present_M, sets)}
+            for row, (sent, one, present_M) in enumerate(
+                zip(received.ids, frame.to_dict("records"), received.cohort.present_NM, strict=True)
             )
         ]
-        for sent, prediction in zip(received.ids, predictions, strict=True):
-            prediction["id"] = sent
         return {"predictions": predictions, "notes": received.notes}
 
     def _sets(self, frame: pd.DataFrame) -> np.ndarray | None:
@@ -110,7 +108,6 @@ class Service:
             level=1 - ALPHA,
         )
         return {
-            "id": None,
             "probabilities": {name: float(found[f"prob_{name}"]) for name in classes},
             "verdict": verdict,
             "reasons": reasons,
